@@ -1,9 +1,9 @@
 //! **tbctl** queries and controls tbtokend: one command, one answer.
 //!
 //! The arguments ([`args`]) choose a command ([`commands`]). It sends requests to the daemon ([`session`]), finds the
-//! customers of the given names ([`names`]), and makes an [`output::Report`] of the answers, in pure code ([`table`]).
-//! [`run`] prints it and returns the exit code ([`exit`]). The commands that keep running (`status --watch`,
-//! `events --follow`, `wait`) keep a [`link`] to the daemon over its restarts and [`pause`] between requests.
+//! customers of the given names ([`names`]), and makes an [`output::Report`] of the answers ([`table`], pure). [`run`]
+//! prints it and returns the exit code ([`exit`]). The commands that keep running (`status --watch`, `events --follow`,
+//! `wait`) keep a [`link`] to the daemon over its restarts and [`pause`] between requests.
 
 mod args;
 mod commands;

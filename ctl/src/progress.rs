@@ -1,7 +1,7 @@
 //! Shows the progress of a manual pass on a terminal, from the events of the pass.
 //!
-//! Interrupting `tbctl` does not interrupt the pass, which belongs to the daemon. tbctl says so, and then ends by the same
-//! signal, so that a shell that runs a script stops too. Without a terminal no signal is caught.
+//! Interrupting `tbctl` does not interrupt the pass, which belongs to the daemon. tbctl says so and ends by the same
+//! signal, so that a script stops too. Without a terminal no signal is caught.
 
 use std::path::Path;
 use std::sync::mpsc::{self, RecvTimeoutError, Sender};

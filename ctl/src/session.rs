@@ -55,9 +55,9 @@ const NAMES_PER_QUESTION: usize = 1000;
 /// Returns the status with the customers of these names, in the order of the names, each once. This is the one place
 /// where names become customers. `ask` requests a status.
 ///
-/// Whole ids, which scripts use, cost a small question. It comes first for another reason too: the daemon knows the ids of
-/// rows that cannot be renewed, which the list of customers lacks, and such an id is not the beginning of another one. Only
-/// other names, and more names than a question holds, need the list of all customers.
+/// Whole ids, which scripts use, cost a small question. There is another reason to ask the daemon first: it also knows the
+/// ids of rows that cannot be renewed. The list of customers lacks them, and such an id must not count as the beginning of
+/// another id. Only other names, and more names than a question holds, need the list of all customers.
 ///
 /// # Errors
 /// A name fits no customer or several, or the daemon does not answer.
@@ -89,9 +89,9 @@ pub(crate) fn named(
     let mut rows: Vec<_> = all.into_iter().filter(|row| place(row).is_some()).collect();
     rows.sort_by_key(place);
     // Only the servers of these customers, as in an answer about them alone.
-    if let Some(hosts) = &mut reply.hosts {
+    if let Some(servers) = &mut reply.servers {
         let used: HashSet<String> = rows.iter().filter_map(|row| host_of(&row.tb_url)).collect();
-        hosts.retain(|host| used.contains(&host.host));
+        servers.retain(|server| used.contains(&server.name));
     }
     reply.tokens.customers = Some(rows);
     Ok(reply)

@@ -57,8 +57,8 @@ impl Columns {
         table.trim_fmt() + "\n"
     }
 
-    /// Leaves out columns until the rest fits, and divides the width among the flexible columns. comfy-table also puts a gap
-    /// after the last column, which is trimmed later.
+    /// Leaves out columns until the rest fits, and divides the width among the flexible columns. The gap of comfy-table
+    /// after the last column is trimmed later.
     fn fit(&self, table: &mut Table, width: u16) {
         let widths: Vec<usize> =
             table.column_max_content_widths().iter().map(|&width| width.into()).collect();

@@ -5,8 +5,8 @@ use nix::sys::resource::{Resource, setrlimit};
 
 /// Keeps passwords and tokens in memory out of core dumps, and away from other processes of the same user.
 ///
-/// Both calls are needed: the limit does not apply to a core that the kernel pipes to a program, and a process that changes
-/// its user may become dumpable again (`fs.suid_dumpable`).
+/// Both calls are needed. The limit does not apply to a core that the kernel pipes to a program. A process that changes its
+/// user may become dumpable again (`fs.suid_dumpable`).
 ///
 /// # Errors
 /// The operating system refuses.

@@ -163,7 +163,7 @@ async fn serve<S: Store>(
             shutdown: process.shutdown.clone(),
         }));
     }
-    // The sockets answer now, so systemd can be told.
+    // The sockets answer now, so systemd is notified.
     let service = Service {
         systemd: Notifier::from_env(),
         watchdog,

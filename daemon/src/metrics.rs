@@ -127,7 +127,7 @@ impl Scrape {
             lapsed,
         )?;
         let dead = counters.dead_tokens.iter().map(|(cause, n)| ([("cause", name(*cause))], *n));
-        out.counters("dead_tokens", "Tokens that ThingsBoard no longer took before their end", dead)?;
+        out.counters("dead_tokens", "Tokens that ThingsBoard no longer accepted before their end", dead)?;
         let parked = counters.parked.iter().map(|(kind, n)| ([("kind", kind.as_str())], *n));
         out.counters("parked", "Customers that were parked", parked)?;
         out.counter("recovered", "Customers that worked again after failures", counters.recovered)
@@ -138,14 +138,14 @@ impl Scrape {
         let renewals = counters
             .renewals
             .iter()
-            .map(|((via, outcome), n)| ([("method", name(*via)), ("outcome", *outcome)], *n));
+            .map(|((method, outcome), n)| ([("method", name(*method)), ("outcome", *outcome)], *n));
         out.counters("renewals", "Attempts that ended", renewals)?;
         out.counter(
             "refresh_token_refusals",
-            "Refresh tokens that a server no longer took",
+            "Refresh tokens that a server no longer accepted",
             counters.refresh_tokens_refused,
         )?;
-        let requests = counters.requests.iter().map(|(via, times)| ([("method", name(*via))], times));
+        let requests = counters.requests.iter().map(|(method, times)| ([("method", name(*method))], times));
         out.histograms(
             "thingsboard_request_duration_seconds",
             "How long ThingsBoard took to answer a renewal",
@@ -224,8 +224,8 @@ fn servers(out: &mut Families<'_>, counts: &Counts) -> fmt::Result {
     if counts.servers.is_empty() {
         return Ok(());
     }
-    let label = |of: &ServerCounts| [("server", of.server.host.clone())];
-    let is_up = |of| (label(of), i64::from(of.server.state == BreakerState::Closed));
+    let label = |of: &ServerCounts| [("server", of.server.name.clone())];
+    let is_up = |of| (label(of), i64::from(of.server.breaker == BreakerState::Closed));
     out.gauges("server_available", "Whether the server is treated as up", counts.servers.iter().map(is_up))?;
     let limit = |of| (label(of), i64::from(of.server.limit));
     out.gauges("server_login_limit", "Logins to the server at once", counts.servers.iter().map(limit))?;

@@ -58,8 +58,8 @@ impl Service {
     pub async fn run(mut self, shutdown: CancellationToken, end: CancellationToken) {
         let mut snapshots = self.handle.watch();
         let mut refused = None;
-        // The first read makes the file and the tables of SQLite, so that commands after the start find them. A database that
-        // hangs holds up the start for a moment only, and the end not at all.
+        // The first read makes the file and the tables of SQLite, so that commands after the start find them. A database
+        // that hangs delays the start for a moment only, and does not delay the end.
         tokio::select! {
             _ = timeout(FIRST_READ, snapshots.wait_for(|snapshot| snapshot.has_read_table())) => {}
             () = shutdown.cancelled() => {}
@@ -167,8 +167,8 @@ pub fn stuck_after(watchdog: Option<Duration>) -> Duration {
 
 /// The health check of the loop.
 ///
-/// The loop is healthy if it answers and its work makes progress: a call of the store within the period of the watchdog, a
-/// pass within that period plus one renewal. A loop without work, such as a stopped one, is healthy.
+/// The loop is healthy if it answers and its work makes progress. A call of the store must end within the period of the
+/// watchdog, a pass within that period plus one renewal. A loop without work, such as a stopped one, is healthy.
 struct Health {
     period: Duration,
     stuck_after: Duration,

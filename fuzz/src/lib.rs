@@ -149,7 +149,7 @@ fn start_listener() -> (PathBuf, TempDir) {
             wrong_password_budget: 3,
             verify_tokens: VerifyTokens::Sample,
         },
-        limits: Limits { in_flight: 8, per_host: 8, budget: budget(time), request_timeout: time },
+        limits: Limits { in_flight: 8, per_server: 8, budget: budget(time), request_timeout: time },
         autostart: false,
         config_file: None,
         seed: 1,
@@ -189,8 +189,8 @@ pub fn jwt(data: &[u8]) {
     }
 }
 
-/// Reads an answer of a ThingsBoard server to a login. The first byte chooses the status, the rest of the first line is the
-/// value of all relevant headers, and the other lines are the body.
+/// Reads an answer of a ThingsBoard server to a login. The first byte chooses the status. The rest of the first line is the
+/// value of all relevant headers. The other lines are the body.
 pub fn thingsboard_answer(data: &[u8]) {
     static SERVER: LazyLock<Answers> = LazyLock::new(Answers::start);
     const STATUSES: [u16; 8] = [200, 401, 403, 404, 429, 503, 302, 500];

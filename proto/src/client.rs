@@ -152,8 +152,8 @@ impl ClientError {
     }
 }
 
-/// Connects within `timeout`. A plain `connect` on a Unix socket waits for ever when the daemon has stopped accepting and
-/// its queue is full. On Linux the write time-out bounds `connect` (`unix_stream_connect` in the kernel's
+/// Connects within `timeout`. A plain `connect` on a Unix socket waits without end if the daemon accepts no client and its
+/// queue is full. On Linux the write time-out bounds `connect` (`unix_stream_connect` in the kernel's
 /// `net/unix/af_unix.c`); only a socket that is not connected yet can have one set.
 fn connect_within(path: &Path, timeout: Duration) -> std::io::Result<UnixStream> {
     let address = SockAddr::unix(path)?;

@@ -42,7 +42,7 @@ pub enum EventKind {
     Recovered,
     /// A token has ended without a new one.
     Expired,
-    /// ThingsBoard no longer takes a token before its end; it is renewed. Without a customer: the number of one server.
+    /// ThingsBoard no longer accepts a token before its end; it is renewed. Without a customer: the number of one server.
     #[strum(serialize = "token dead")]
     TokenDead,
     /// ThingsBoard does not take the new token either that replaced a dead one less than ten minutes ago; it stays.

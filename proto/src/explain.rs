@@ -6,7 +6,7 @@
 use chrono::{DateTime, TimeDelta, Utc};
 
 use crate::words::{self, sentence, time, time_exact};
-use crate::{BreakerState, CheckFound, Customer, Failure, FailureKind, Host, Phase, TokenStatus};
+use crate::{BreakerState, CheckFound, Customer, Failure, FailureKind, Phase, Server, TokenStatus};
 
 /// The urgency of an explanation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -156,7 +156,7 @@ pub enum Emphasis {
 /// Describes a customer in full: the fields that `tbctl show` prints and the detail of `tbtui` shows.
 pub fn describe(
     customer: &Customer,
-    host: Option<&Host>,
+    server: Option<&Server>,
     explanation: &Explanation,
     now: DateTime<Utc>,
 ) -> Vec<Field> {
@@ -175,7 +175,7 @@ pub fn describe(
         ("customer", customer.customer_id.clone(), Emphasis::Title),
         ("user", customer.tb_username.clone(), Emphasis::Plain),
         ("ThingsBoard", customer.tb_url.clone(), Emphasis::Plain),
-        ("", host.map(describe_server).unwrap_or_default(), Emphasis::Plain),
+        ("", server.map(describe_server).unwrap_or_default(), Emphasis::Plain),
         ("token", format!("{}. {}", status.trim(), describe_token(customer, now)), Emphasis::Status),
         ("checked", describe_check(customer, now), Emphasis::Plain),
         ("state", state.to_owned(), Emphasis::Weight),
@@ -190,8 +190,8 @@ pub fn describe(
     fields.filter(|field| !field.value.is_empty()).collect()
 }
 
-/// Says when a parked customer is tried next: its refresh token if it has one, and its password once a day where
-/// ThingsBoard does not count failures.
+/// Says when a parked customer is tried next: with its refresh token, or with its password once a day if ThingsBoard does
+/// not count the failures.
 fn next_of_parked(customer: &Customer, cron: Loop, ways: &Ways<'_>, now: DateTime<Utc>) -> String {
     const CHANGE: &str = "its URL, user or password changes in the table.";
     let kind = customer.failure.as_ref().map(|failure| failure.kind);
@@ -215,7 +215,7 @@ pub fn describe_token(customer: &Customer, now: DateTime<Utc>) -> String {
     match customer.tbtokenexpiry {
         None => "There is no token in the table.".to_owned(),
         Some(died) if customer.check.is_some_and(|check| check.found == CheckFound::Dead) => {
-            format!("ThingsBoard no longer takes the token, as it turned out at {}.", time(died, now))
+            format!("ThingsBoard no longer accepts the token, as a check found at {}.", time(died, now))
         }
         Some(expiry) if expiry < now => {
             format!("The token ended {} ago, at {}.", words::duration(now - expiry), time(expiry, now))
@@ -232,8 +232,8 @@ pub fn describe_check(customer: &Customer, now: DateTime<Utc>) -> String {
     let Some(check) = customer.check else { return String::new() };
     let found = match check.found {
         CheckFound::Works => "works",
-        CheckFound::Dead => "ThingsBoard no longer takes it",
-        CheckFound::Disputed => "ThingsBoard does not take it, though it is new",
+        CheckFound::Dead => "ThingsBoard no longer accepts it",
+        CheckFound::Disputed => "ThingsBoard does not accept it, although it is new",
         CheckFound::Unclear | CheckFound::Unknown => "the answer is inconclusive",
     };
     format!("{} ago: {found}", words::duration(now - check.at))
@@ -271,8 +271,8 @@ pub fn next_attempt(customer: &Customer, cron: Loop, ways: &Ways<'_>, now: DateT
 }
 
 /// Says how a server is treated and whether its clock is right; empty where nothing is known.
-pub fn describe_server(host: &Host) -> String {
-    let treated = match (host.state, host.limit) {
+pub fn describe_server(server: &Server) -> String {
+    let treated = match (server.breaker, server.limit) {
         (BreakerState::Closed, 1) => "At most one login to this server at once.".to_owned(),
         (BreakerState::Closed, limit) => format!("At most {limit} logins to this server at once."),
         (BreakerState::HalfOpen, _) => {
@@ -284,7 +284,7 @@ pub fn describe_server(host: &Host) -> String {
     };
     // A smaller difference is within the error of the measurement.
     const EXACT_ENOUGH: u64 = 1000;
-    let clock = match host.skew_ms {
+    let clock = match server.skew_ms {
         None => String::new(),
         Some(skew) if skew.unsigned_abs() < EXACT_ENOUGH => {
             format!("Its clock is right (skew {}).", words::skew(skew))

@@ -66,7 +66,7 @@ pub fn wrap(text: &str, columns: usize) -> Vec<String> {
     lines.into_iter().map(|line| line.trim_end().to_owned()).filter(|line| !line.is_empty()).collect()
 }
 
-/// Returns the part of a long word for one line: it ends after a punctuation mark if that fills half the line, else it
+/// Returns the part of a long word for one line. It ends after a punctuation mark if that fills half the line; otherwise it
 /// fills the line.
 fn first_piece(word: &str, columns: usize) -> &str {
     let longest = word.unicode_truncate(columns).0;

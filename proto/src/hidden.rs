@@ -2,9 +2,9 @@
 
 use std::fmt::Write as _;
 
-/// Whether this character is invisible, or changes how other text looks: control characters, characters that reorder
-/// text, and those that Unicode draws as nothing (`Default_Ignorable_Code_Point` of Unicode 17, line and paragraph
-/// separators, the marks of annotations and of hieroglyphs).
+/// Whether this character is invisible, or changes how other text looks. These are control characters, characters that
+/// reorder text, and invisible ones (`Default_Ignorable_Code_Point` of Unicode 17, line and paragraph separators, the marks
+/// of annotations and of hieroglyphs).
 pub fn is_hidden(c: char) -> bool {
     c.is_control()
         || matches!(
@@ -30,8 +30,8 @@ pub fn is_hidden(c: char) -> bool {
         )
 }
 
-/// Replaces each [hidden](is_hidden) character by U+FFFD, so that text from a server or a table cannot move the cursor,
-/// set a colour, or look like another text.
+/// Replaces each [hidden](is_hidden) character by U+FFFD. So text from a server or a table cannot move the cursor, set a
+/// colour, or look like other text.
 pub fn printable(text: &str) -> String {
     text.chars().map(|c| if is_hidden(c) { char::REPLACEMENT_CHARACTER } else { c }).collect()
 }

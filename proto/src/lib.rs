@@ -32,8 +32,8 @@
 //!
 //! | request | answer |
 //! |---|---|
-//! | `{"action":"status"}` | [`StatusReply`]: `cron`, `tokens`, `hosts`, `daemon` |
-//! | `{"action":"status","customers":"none"}` | the same without `tokens.customers` and `hosts` |
+//! | `{"action":"status"}` | [`StatusReply`]: `cron`, `tokens`, `servers`, `daemon` |
+//! | `{"action":"status","customers":"none"}` | the same without `tokens.customers` and `servers` |
 //! | `{"action":"status","customers":{"in_trouble":N}}` | at most N (1 to 1000) of the customers [in trouble](in_trouble()), the worst first, and their servers; not together with `since` |
 //! | `{"action":"status","customers":{"match":{"text":"","status":[],"state":[],"sort":"problems","limit":500}}}` | at most `limit` (1 to 1000, default 500) of the customers that [fit](Match), in the order of [`Sort`], and their servers; `tokens.matched` counts all that fit; not together with `since` |
 //! | `{"action":"status","customers":["id",…]}` | only these customers and their servers. An id whose row cannot be renewed is refused as `ineligible_customer`; otherwise an id without a row is refused as `unknown_customer` |
@@ -79,11 +79,11 @@ mod event;
 pub mod explain;
 pub mod fit;
 mod hidden;
-mod host;
 #[cfg(feature = "man")]
 pub mod man;
 mod reply;
 mod request;
+mod server;
 mod status;
 pub mod words;
 mod zone;
@@ -92,13 +92,13 @@ use std::path::PathBuf;
 
 pub use event::{Event, EventKind, Seq};
 pub use hidden::is_hidden;
-pub use host::{BreakerState, Host, host_of};
 pub use reply::{
     Answer, ErrorCode, EventsReply, MetricsReply, NotifyReply, Outcome, OutcomeStatus, Receiver,
     RefreshReply, RefreshResult, Refusal, ReloadReply, Reply, StatusReply, SteerReply, TestResult,
     VersionReply,
 };
 pub use request::{Envelope, Id, Match, MetricsFormat, Refresh, Request, Rows, Sort, StatusQuery};
+pub use server::{BreakerState, Server, host_of};
 pub use status::{
     Change, Check, CheckFound, Cron, Customer, Daemon, Failure, FailureKind, HttpListener, Ineligible,
     LastRun, Phase, Revision, Summary, TokenStatus, Tokens, Trigger, in_trouble,

@@ -4,7 +4,7 @@ use chrono::{DateTime, Utc};
 use derive_more::{From, TryInto};
 use serde::{Deserialize, Serialize, Serializer};
 
-use crate::{Cron, Daemon, Event, FailureKind, Host, Id, Request, Seq, Tokens};
+use crate::{Cron, Daemon, Event, FailureKind, Id, Request, Seq, Server, Tokens};
 
 /// One answer line: a reply, or the reason why there is none.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -49,7 +49,7 @@ pub struct StatusReply {
     /// customers. With `since`, a server that has lost its last customer is not mentioned: the client must forget each
     /// server that none of its customers names.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub hosts: Option<Vec<Host>>,
+    pub servers: Option<Vec<Server>>,
     /// The daemon.
     pub daemon: Daemon,
 }

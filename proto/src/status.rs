@@ -172,8 +172,8 @@ pub struct Customer {
     pub tb_url: String,
     /// The status of its token.
     pub token_status: TokenStatus,
-    /// When its token ends, according to the table, corrected by clock steps backward since it was written; or when ThingsBoard
-    /// was found not to take it any more. Null without a token.
+    /// When its token ends: the time in the table, corrected by clock steps backward since it was written. For a dead
+    /// token, when it was found dead. Null without a token.
     pub tbtokenexpiry: Option<DateTime<Utc>>,
     /// The last check of its token with its server; absent while it has not been checked.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -210,7 +210,7 @@ pub struct Check {
 pub enum CheckFound {
     /// ThingsBoard takes it.
     Works,
-    /// ThingsBoard no longer takes it.
+    /// ThingsBoard no longer accepts it.
     Dead,
     /// The same, less than ten minutes after it replaced a dead one.
     Disputed,

@@ -6,7 +6,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use tbtoken_proto::explain::{
     Explanation, Loop, Ways, Weight, describe_risk, describe_server, describe_token, explain, next_attempt,
 };
-use tbtoken_proto::{BreakerState, Customer, Failure, FailureKind, Host, Phase, TokenStatus};
+use tbtoken_proto::{BreakerState, Customer, Failure, FailureKind, Phase, Server, TokenStatus};
 
 const WAYS: Ways<'static> =
     Ways { refresh: "tbctl refresh 8f1c", force: "tbctl refresh --force 8f1c", start: "tbctl start" };
@@ -230,8 +230,9 @@ fn a_token_that_ends_now_has_not_ended_yet() {
 #[test]
 fn a_clock_is_right_up_to_the_grain_of_the_measurement() {
     let clock = |skew| {
-        let host = Host { host: String::new(), skew_ms: Some(skew), limit: 2, state: BreakerState::Open };
-        describe_server(&host)
+        let server =
+            Server { name: String::new(), skew_ms: Some(skew), limit: 2, breaker: BreakerState::Open };
+        describe_server(&server)
     };
     assert!(clock(999).contains("right") && clock(-999).contains("right"));
     assert!(clock(1000).contains("1.0s ahead"), "{}", clock(1000));
@@ -253,26 +254,26 @@ fn the_risk_of_one_more_try_is_said_by_its_kind() {
 
 #[test]
 fn a_server_is_explained() {
-    let told = |state, limit, skew_ms| {
-        describe_server(&Host { host: "https://tb.example.com".to_owned(), skew_ms, limit, state })
+    let described = |breaker, limit, skew_ms| {
+        describe_server(&Server { name: "https://tb.example.com".to_owned(), skew_ms, limit, breaker })
     };
     let closed = "At most 8 logins to this server at once.";
-    assert_eq!(told(BreakerState::Closed, 8, None), closed);
+    assert_eq!(described(BreakerState::Closed, 8, None), closed);
     assert_eq!(
-        told(BreakerState::Closed, 8, Some(300)),
+        described(BreakerState::Closed, 8, Some(300)),
         format!("{closed} Its clock is right (skew +0.3s).")
     );
-    let one = told(BreakerState::Closed, 1, Some(-7_200_000));
+    let one = described(BreakerState::Closed, 1, Some(-7_200_000));
     assert_eq!(
         one,
         "At most one login to this server at once. Its clock is 2h behind, which does no harm here."
     );
     assert!(
-        told(BreakerState::HalfOpen, 1, Some(12_000))
+        described(BreakerState::HalfOpen, 1, Some(12_000))
             .ends_with("Its clock is 12.0s ahead, which does no harm here.")
     );
-    assert!(told(BreakerState::Open, 4, None).starts_with("Server down: it gets one probe"));
-    assert_eq!(told(BreakerState::Unknown, 4, None), "");
+    assert!(described(BreakerState::Open, 4, None).starts_with("Server down: it gets one probe"));
+    assert_eq!(described(BreakerState::Unknown, 4, None), "");
 }
 
 /// A customer may wait for something else than the cause of its last failure.

@@ -1,8 +1,8 @@
 //! Marks in every secret that the fakes give out, and the search for them in printed text.
 //!
 //! A secret without a mark cannot be found in a log. So every password, token, refresh token and reset token that a fake
-//! makes or accepts contains one of the words below. All output of a process under test is searched for them: as they
-//! are, in any case, and in the encodings in which secrets usually leak.
+//! makes or accepts contains one of the words below. All output of a process under test is searched for them: as they are,
+//! in any case, and in the usual encodings of leaks.
 
 use base64::engine::general_purpose::{STANDARD_NO_PAD, URL_SAFE_NO_PAD};
 

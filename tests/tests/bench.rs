@@ -32,7 +32,7 @@ fn bench(arguments: &[&str]) -> String {
 #[test]
 fn a_small_pass_is_measured_and_its_json_can_be_read() {
     let json =
-        bench(&["pass", "--customers", "50", "--hosts", "3", "--latency-ms", "5", "--brief", "--json"]);
+        bench(&["pass", "--customers", "50", "--servers", "3", "--latency-ms", "5", "--brief", "--json"]);
     let document: Value = serde_json::from_str(&json).unwrap();
     assert!(document["machine"]["cores"].as_u64().unwrap() > 0);
     let report = &document["reports"][0];
@@ -56,7 +56,7 @@ fn behind_tls_later_connections_resume_a_session() {
         "--tls",
         "--customers",
         "40",
-        "--hosts",
+        "--servers",
         "1",
         "--latency-ms",
         "20",
@@ -78,7 +78,7 @@ fn behind_tls_later_connections_resume_a_session() {
 
 #[test]
 fn a_table_for_people_shows_two_runs_side_by_side() {
-    let table = bench(&["growth", "--sizes", "5,10", "--hosts", "2", "--latency-ms", "1"]);
+    let table = bench(&["growth", "--sizes", "5,10", "--servers", "2", "--latency-ms", "1"]);
     for expected in ["customers 5", "customers 10", "until all are fresh", "the work itself"] {
         assert!(table.contains(expected), "{expected} in {table}");
     }
@@ -86,7 +86,7 @@ fn a_table_for_people_shows_two_runs_side_by_side() {
 
 #[test]
 fn a_scrape_and_the_page_are_measured() {
-    let small = ["rest", "--http", "--customers", "30", "--parked", "1", "--hosts", "2"];
+    let small = ["rest", "--http", "--customers", "30", "--parked", "1", "--servers", "2"];
     let table = bench(&[&small[..], &["--wakes", "1", "--interval", "1", "--latency-ms", "1"]].concat());
     for expected in ["scrape of the metrics, p99", "the page's filter", "CPU of a page that is open"] {
         assert!(table.contains(expected), "{expected} in {table}");

@@ -51,12 +51,12 @@ fn rows_come_back_as_they_went() {
     let folder = tempfile::tempdir().unwrap();
     let table = Table::at(&folder.path().join("customers.db"));
     table.create();
-    let host = ThingsBoard::start();
-    let account = host.add(User::new("ops@acme.example"));
+    let thingsboard = ThingsBoard::start();
+    let account = thingsboard.add(User::new("ops@acme.example"));
     let row = Row::new("acme", &account);
     table.insert([&row, &Row { customer_id: "empty".into(), ..Row::default() }]);
     assert_eq!(table.row("acme"), row);
-    assert_eq!((row.tb_url.as_deref(), table.tokens()), (Some(host.url().as_str()), 0));
+    assert_eq!((row.tb_url.as_deref(), table.tokens()), (Some(thingsboard.url().as_str()), 0));
 
     let noon = Utc.with_ymd_and_hms(2026, 11, 23, 12, 0, 0).unwrap();
     for text in [

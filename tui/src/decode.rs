@@ -1,6 +1,6 @@
 //! Decodes the bytes of the terminal into keys and pastes.
 //!
-//! crossterm could do this, but its reader never returns when the terminal is gone, and it loses a key that arrives
+//! crossterm could do this, but its reader never returns after the terminal is gone. It also loses a key that arrives
 //! together with a change of the size. The dashboard knows few keys; decoding them takes less code than guarding that
 //! reader.
 

@@ -58,8 +58,8 @@ pub(crate) fn explain_briefly(customer: &Customer, cron: Loop, now: DateTime<Utc
 /// The steps of the table's clock, in seconds.
 const STEP: i64 = 10;
 
-/// Returns the time from which to count down to the next attempt of a customer: in the last minute it moves in steps of
-/// 10 seconds. A screen full of rows that count seconds is restless, and too much for a slow line.
+/// Returns the start of the countdown to a customer's next attempt. In the last minute it moves in steps of 10 seconds. A
+/// screen full of rows that count seconds is restless, and too much for a slow line.
 pub(crate) fn countdown_clock(customer: &Customer, now: DateTime<Utc>) -> DateTime<Utc> {
     match customer.next_attempt_at.map(|at| (at, (at - now).num_seconds())) {
         Some((at, left @ 0..60)) if at > now => at - TimeDelta::seconds((left + STEP - 1) / STEP * STEP),
@@ -73,8 +73,8 @@ pub(crate) fn expiry_clock(customer: &Customer, now: DateTime<Utc>) -> DateTime<
     customer.tbtokenexpiry.map_or(now, |expiry| stepped_clock(expiry, now))
 }
 
-/// Returns the time from which to count down to `at` in minutes or more: it moves in steps, so that many rows change
-/// at once instead of one each second.
+/// Returns the start of the countdown to `at` in minutes or more. It moves in steps, so that many rows change at once, not
+/// one each second.
 pub(crate) fn stepped_clock(at: DateTime<Utc>, now: DateTime<Utc>) -> DateTime<Utc> {
     const MINUTE: TimeDelta = TimeDelta::minutes(1);
     let step = now - TimeDelta::seconds(now.timestamp().rem_euclid(STEP));

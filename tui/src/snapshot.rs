@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashSet};
 
 use chrono::{DateTime, Utc};
-use tbtoken_proto::{Cron, Customer, Daemon, Host, StatusReply, Summary, host_of, words};
+use tbtoken_proto::{Cron, Customer, Daemon, Server, StatusReply, Summary, host_of, words};
 
 use crate::text;
 
@@ -14,7 +14,7 @@ pub(crate) struct Snapshot {
     pub(crate) overview: Option<Overview>,
     customers: Vec<Customer>,
     /// The ThingsBoard servers, by name.
-    hosts: BTreeMap<String, Host>,
+    servers: BTreeMap<String, Server>,
     widths: Widths,
 }
 
@@ -81,8 +81,8 @@ impl Snapshot {
     }
 
     /// Returns the server of a customer.
-    pub(crate) fn host_of(&self, customer: &Customer) -> Option<&Host> {
-        self.hosts.get(&host_of(&customer.tb_url)?)
+    pub(crate) fn server_of(&self, customer: &Customer) -> Option<&Server> {
+        self.servers.get(&host_of(&customer.tb_url)?)
     }
 
     /// Whether the daemon can read its table.
@@ -93,7 +93,7 @@ impl Snapshot {
     /// Merges an answer. Rows that it does not mention stay, unless it is complete.
     pub(crate) fn merge(&mut self, reply: StatusReply) -> Change {
         let trouble = reply.database_trouble().map(|(what, why)| (what, why.to_owned()));
-        let StatusReply { cron, daemon, tokens, hosts } = reply;
+        let StatusReply { cron, daemon, tokens, servers } = reply;
         let (summary, as_of, is_readable) = (tokens.summary, tokens.as_of, tokens.success);
         let overview = Overview { cron, daemon, summary, trouble, is_readable, as_of };
 
@@ -109,19 +109,19 @@ impl Snapshot {
             self.widths = measure(&self.customers);
         }
 
-        let hosts = hosts.unwrap_or_default();
-        let hosts_change = !hosts.is_empty();
+        let servers = servers.unwrap_or_default();
+        let servers_change = !servers.is_empty();
         if tokens.complete {
-            self.hosts.clear();
+            self.servers.clear();
         }
-        self.hosts.extend(hosts.into_iter().map(|host| (host.host.clone(), host)));
+        self.servers.extend(servers.into_iter().map(|server| (server.name.clone(), server)));
         if rows_change {
-            self.forget_hosts();
+            self.forget_servers();
         }
 
         let change = if rows_change {
             Change::Rows
-        } else if hosts_change || self.overview.as_ref().is_none_or(|old| !old.looks_like(&overview)) {
+        } else if servers_change || self.overview.as_ref().is_none_or(|old| !old.looks_like(&overview)) {
             Change::Overview
         } else {
             Change::Nothing
@@ -131,12 +131,12 @@ impl Snapshot {
     }
 
     /// Forgets servers without customers: the daemon does not report them any more.
-    fn forget_hosts(&mut self) {
-        if self.hosts.is_empty() {
+    fn forget_servers(&mut self) {
+        if self.servers.is_empty() {
             return;
         }
         let used: HashSet<String> = self.customers.iter().filter_map(|row| host_of(&row.tb_url)).collect();
-        self.hosts.retain(|name, _| used.contains(name));
+        self.servers.retain(|name, _| used.contains(name));
     }
 
     fn merge_rows(&mut self, rows: Vec<Customer>, removed: &[String]) {

@@ -99,8 +99,8 @@ impl Theme {
         self.paint(Color::Blue).add_modifier(Modifier::BOLD)
     }
 
-    /// The style of lines and labels: the terminal's own faint text, because a dark grey or blue of the sixteen colours is
-    /// invisible on some backgrounds.
+    /// The style of lines and labels: the terminal's own faint text. Dark grey or blue of the sixteen colours is invisible
+    /// on some backgrounds.
     pub fn quiet(self) -> Style {
         Style::new().add_modifier(Modifier::DIM)
     }

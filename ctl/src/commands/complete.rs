@@ -52,8 +52,8 @@ struct Line {
 }
 
 impl Line {
-    /// Reads the words that the script for bash passes: the line, and the end of it that bash replaces. bash splits words at
-    /// `@`, `:` and `=`, which users and options contain.
+    /// Reads the words from the script for bash: the line, and the part at its end that bash replaces. Users and options
+    /// contain `@`, `:` and `=`, at which bash splits words.
     fn of_bash(passed: &[OsString]) -> Self {
         let text = |at: usize| passed.get(at).map(|text| text.to_string_lossy()).unwrap_or_default();
         let (words, last) = split(&text(0));

@@ -5,7 +5,7 @@ use serde::Serialize;
 use tbtoken_proto::explain::{self, Emphasis, Explanation, Loop, Ways, Weight};
 use tbtoken_proto::fit;
 use tbtoken_proto::words::{printable, timestamp, with_local_times};
-use tbtoken_proto::{Customer, Event, EventKind, Host, StatusReply, host_of};
+use tbtoken_proto::{Customer, Event, EventKind, Server, StatusReply, host_of};
 
 use super::events::history;
 use super::status::{status_color, trouble_line};
@@ -39,10 +39,10 @@ pub(super) fn run(session: &Session<'_>, wanted: &ShowArgs) -> Result<Report, Er
     if session.args.json {
         return json(&reply, &explanation, &events);
     }
-    let host = host_of(&customer.tb_url);
-    let host = reply.hosts.iter().flatten().find(|known| Some(&known.host) == host.as_ref());
+    let server = host_of(&customer.tb_url);
+    let server = reply.servers.iter().flatten().find(|known| Some(&known.name) == server.as_ref());
     let trouble = if session.args.quiet { String::new() } else { trouble_line(&reply, session.style, now) };
-    let description = description(customer, host, &explanation, session.style, now);
+    let description = description(customer, server, &explanation, session.style, now);
     let history = history_lines(customer, &events, session.style.width);
     Ok(Report::of(trouble + &description + &history))
 }
@@ -75,7 +75,7 @@ fn json(reply: &StatusReply, explanation: &Explanation, events: &[Event]) -> Res
 /// Returns the fields with their names; on a terminal wrapped.
 fn description(
     customer: &Customer,
-    host: Option<&Host>,
+    server: Option<&Server>,
     explanation: &Explanation,
     style: Style,
     now: DateTime<Utc>,
@@ -84,7 +84,7 @@ fn description(
     const LABEL: usize = 14;
     let room = style.width.map_or(usize::MAX, |width| usize::from(width).saturating_sub(LABEL).max(20));
     let mut text = String::new();
-    for field in explain::describe(customer, host, explanation, now) {
+    for field in explain::describe(customer, server, explanation, now) {
         let color = match (field.emphasis, explanation.weight) {
             (Emphasis::Title, _) => Some(Color::Bold),
             (Emphasis::Status, _) => status_color(customer.token_status),

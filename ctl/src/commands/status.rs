@@ -155,7 +155,7 @@ fn loop_line(cron: &Cron, store: &str, style: Style, now: DateTime<Utc>) -> Stri
 /// Says where sent passwords are recorded, if not in the database.
 pub(super) fn ledger_line(daemon: &Daemon) -> String {
     let line =
-        |place| format!("sent passwords are noted {}; that serves one daemon only\n", printable(place));
+        |place| format!("sent passwords are recorded {}; that serves one daemon only\n", printable(place));
     daemon.ledger.as_deref().map(line).unwrap_or_default()
 }
 

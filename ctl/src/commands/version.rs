@@ -85,7 +85,7 @@ mod tests {
         assert_eq!(told.data.lines().next(), Some(expected));
         assert_eq!(told.remarks, "");
         daemon.ledger = Some("in /x/ledger.db, because there is no table".to_owned());
-        let second = "sent passwords are noted in /x/ledger.db, because there is no table; that serves one daemon only";
+        let second = "sent passwords are recorded in /x/ledger.db, because there is no table; that serves one daemon only";
         assert_eq!(report(&daemon, Path::new("/run/x.sock"), now).data.lines().nth(1), Some(second));
         daemon.protocol = 2;
         assert!(report(&daemon, Path::new("/run/x.sock"), now).remarks.contains("another version"));

@@ -319,7 +319,7 @@ pub(crate) fn customers() -> Vec<Customer> {
 pub(crate) fn status(customers: Vec<Customer>) -> Reply {
     let summary = Summary { total: 2, valid: 1, missing: 1, parked: 1, ..Summary::default() };
     Reply::Status(StatusReply {
-        hosts: None,
+        servers: None,
         cron: cron(true),
         tokens: Tokens {
             success: true,

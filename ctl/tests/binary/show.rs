@@ -1,6 +1,6 @@
 //! `show`: one customer's story.
 
-use tbtoken_proto::{BreakerState, Change, EventKind, Host, Reply, Request, Rows, StatusQuery};
+use tbtoken_proto::{BreakerState, Change, EventKind, Reply, Request, Rows, Server, StatusQuery};
 
 use crate::common::{Fake, Reaction, answer, customers, status};
 
@@ -11,13 +11,13 @@ fn daemon(running: bool) -> Fake {
             let rows = customers().into_iter().filter(|row| ids.contains(&row.customer_id)).collect();
             let Reply::Status(mut reply) = status(rows) else { unreachable!() };
             reply.cron.running = running;
-            let host = |host: &str| Host {
-                host: host.to_owned(),
+            let server = |name: &str| Server {
+                name: name.to_owned(),
                 skew_ms: Some(300),
                 limit: 8,
-                state: BreakerState::Closed,
+                breaker: BreakerState::Closed,
             };
-            reply.hosts = Some(vec![host("https://aa.example"), host("https://hq.acme.example")]);
+            reply.servers = Some(vec![server("https://aa.example"), server("https://hq.acme.example")]);
             Reaction::Answer(Reply::Status(reply))
         }
         other => answer(other),
@@ -123,5 +123,5 @@ fn as_json_it_is_the_answer_with_its_explanation_and_its_events() {
     assert!(json["explanation"]["why"].as_str().unwrap().starts_with("The token is good until "));
     assert_eq!(json["explanation"]["what_to_do"], "");
     assert_eq!(json["events"].as_array().unwrap().len(), 2);
-    assert_eq!(json["hosts"].as_array().unwrap().len(), 2, "as the daemon says");
+    assert_eq!(json["servers"].as_array().unwrap().len(), 2, "as the daemon says");
 }

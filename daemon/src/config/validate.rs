@@ -220,8 +220,8 @@ fn request_timeout(text: Text<'_>) -> Result<Duration, ConfigError> {
 
 fn limits(settings: &Settings, request_timeout: Duration) -> Result<Limits, ConfigError> {
     let in_flight = settings.number("thingsboard.max_in_flight", 10_000, "")? as usize;
-    let per_host = settings.number("thingsboard.max_in_flight_per_host", 1_000, "")?;
-    Ok(Limits { in_flight, per_host, budget: budget(request_timeout), request_timeout })
+    let per_server = settings.number("thingsboard.max_in_flight_per_host", 1_000, "")?;
+    Ok(Limits { in_flight, per_server, budget: budget(request_timeout), request_timeout })
 }
 
 /// Prints the settings as a file, with `***` in place of possible secrets.

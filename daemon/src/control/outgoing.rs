@@ -1,5 +1,5 @@
-//! Outgoing answers. An answer about all customers is written piece by piece from the snapshot, so that a slow client
-//! costs neither a copy of the table nor its JSON.
+//! Outgoing answers. An answer about all customers is written from the snapshot in pieces. So a slow client needs no copy
+//! of the table or of its JSON.
 
 use std::io;
 use std::sync::Arc;

@@ -163,7 +163,7 @@ impl Session {
         let selection = match (refresh.customers, refresh.all) {
             (Some(ids), _) => Selection::Ids {
                 ids: ids.into_iter().map(CustomerId::new).collect(),
-                leave: if refresh.force { Leave::Forced } else { Leave::Asked },
+                leave: if refresh.force { Leave::Forced } else { Leave::Requested },
                 even_parked: true,
             },
             (None, true) => Selection::All,
@@ -174,11 +174,11 @@ impl Session {
         let pending =
             self.handle.refresh(selection, refresh.wait).await.map_err(|_| view::shutting_down())?;
         let details = match waits_for_answer {
-            true => pending.await.map_err(|_| view::shutting_down())?.map_err(view::not_refreshed)?,
+            true => pending.await.map_err(|_| view::shutting_down())?.map_err(view::refresh_refusal)?,
             false => Vec::new(),
         };
         if refresh.wait {
-            return Ok(view::refreshed(details).into());
+            return Ok(view::refresh_reply(details).into());
         }
         let message = "accepted; see status and events for the outcome".to_owned();
         Ok(proto::RefreshReply { message, result: None }.into())

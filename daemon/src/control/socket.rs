@@ -64,8 +64,8 @@ impl FileId {
 impl Binding {
     /// Makes the socket. It replaces one that a dead daemon left behind.
     ///
-    /// The socket is made in a folder that no other user can enter, gets its mode and group there, and is then moved to its
-    /// path. So at no moment can a user connect that may not.
+    /// The socket is made in a folder that only this user can enter. It gets its mode and group there, and then moves to
+    /// its path. So at no moment can a user connect that may not.
     ///
     /// # Errors
     /// [`BindError`].

@@ -99,7 +99,7 @@ pub(super) async fn servers(config: &Config, urls: &[BaseUrl]) -> Vec<Finding> {
         findings.insert(0, Finding::ok(check, answering(fine, fine_with_tls)));
     }
     if !checks_tokens {
-        let found = "thingsboard.verify_tokens is off: a token that ThingsBoard no longer takes is replaced only when it ends";
+        let found = "thingsboard.verify_tokens is off: a token that ThingsBoard no longer accepts is replaced only when it ends";
         findings.push(Finding::note(DEAD_TOKENS, found));
     } else if rejecting > 0 {
         let servers =
@@ -118,7 +118,7 @@ pub(super) async fn servers(config: &Config, urls: &[BaseUrl]) -> Vec<Finding> {
     findings
 }
 
-/// Whether the server says of a token that it is dead, as a check asks it.
+/// Whether a check at this server recognizes a dead token.
 async fn rejects_foreign_token(client: &Client, url: &BaseUrl) -> bool {
     matches!(client.check(url, &Secret::new(FOREIGN_TOKEN)).await, TokenAnswer::Dead(_))
 }

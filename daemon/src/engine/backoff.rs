@@ -2,9 +2,9 @@
 
 use chrono::TimeDelta;
 
-/// Exponential back-off from `base` to `max`, spread by ±20 %. A wait is at most a third of the token's remaining life. After
-/// its end it is at most the time without a token: the many attempts of the last minutes must not cause a wait of half an
-/// hour.
+/// Exponential back-off from `base` to `max`, spread by ±20 %. A wait is at most a third of the token's remaining life.
+/// After the token's end it is at most the time since then, so that many attempts before the end do not cause a wait of
+/// half an hour.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Backoff {
     base: TimeDelta,
@@ -23,8 +23,8 @@ impl Backoff {
         Self { base: base.max(Self::MIN), max: Self::MAX.max(base) }
     }
 
-    /// The wait after the `consecutive`-th failure in a row (1, 2, …) of a customer whose token lives for another
-    /// `remaining`, or ended so long ago if that is negative. `random` is in 0..1.
+    /// The wait after the `consecutive`-th failure in a row (1, 2, …). `remaining` is the remaining life of the customer's
+    /// token, negative after its end. `random` is in 0..1.
     pub fn delay(&self, consecutive: u32, remaining: Option<TimeDelta>, random: f64) -> TimeDelta {
         let doublings = consecutive.saturating_sub(1).min(20);
         let plain = self.base.checked_mul(1 << doublings).unwrap_or(self.max).min(self.max);

@@ -1,12 +1,12 @@
-//! Which tokens are checked: whether ThingsBoard still takes them though their end lies ahead. Pure.
+//! Chooses the tokens to check: whether ThingsBoard still accepts them before their end. Pure.
 
 use std::collections::BTreeMap;
 
 use chrono::{DateTime, Utc};
 
 use super::policy::Policy;
-use super::state::{Entry, Host, State, Verdict};
-use crate::model::{BaseUrl, CustomerId, HostKey, VerifyTokens};
+use super::state::{CustomerState, Server, State, Verdict};
+use crate::model::{BaseUrl, CustomerId, ServerKey, VerifyTokens};
 use crate::thingsboard::gate::Breaker;
 
 /// One token to be checked.
@@ -22,76 +22,78 @@ pub struct Check {
     pub username: String,
 }
 
-/// The tokens to be checked now: of each server those in question, or else the one whose last proof is the oldest, and one of
-/// those that are dead, or those whose last proof is as old as the settings say. A server whose breaker is not closed is asked only if one of the `probes`
-/// closes it, and then whenever its last check was: after trouble there may be a new signing key.
+/// The tokens to be checked now. If tokens of a server are in question, these. Otherwise a sample: the token with the
+/// oldest proof, and a dead one; or all tokens with a proof older than the configured age. The tokens of a server with an
+/// open breaker are checked only if one of the `probes` closes it, because it may have a new signing key then.
 pub fn checks(
     state: &State,
     now: DateTime<Utc>,
     policy: &Policy,
-    probes: &BTreeMap<HostKey, BaseUrl>,
+    probes: &BTreeMap<ServerKey, BaseUrl>,
 ) -> Vec<Check> {
-    let mut of_server: BTreeMap<&HostKey, Vec<&Entry>> = BTreeMap::new();
-    for (_, entry) in state.entries().filter(|(_, entry)| entry.is_checkable(now, policy)) {
-        if let Some(host) = &entry.host
-            && !(entry.is_dead() && entry.verdict(now, policy) == Verdict::Due)
+    let mut of_server: BTreeMap<&ServerKey, Vec<&CustomerState>> = BTreeMap::new();
+    for customer in state.customers().values().filter(|customer| customer.is_checkable(now, policy)) {
+        if let Some(server) = &customer.server
+            && !(customer.is_dead() && customer.verdict(now, policy) == Verdict::Due)
         {
-            of_server.entry(host).or_default().push(entry);
+            of_server.entry(server).or_default().push(customer);
         }
     }
-    let chosen = of_server.into_iter().filter_map(|(host, entries)| {
-        let server = state.hosts().get(host).filter(|server| match server.breaker {
+    let chosen = of_server.into_iter().filter_map(|(key, customers)| {
+        let server = state.servers().get(key).filter(|server| match server.breaker {
             Breaker::Closed => server.checks.may_begin(now, policy.interval),
-            Breaker::Open | Breaker::HalfOpen => probes.contains_key(host),
+            Breaker::Open | Breaker::HalfOpen => probes.contains_key(key),
         })?;
-        Some(choose(server, entries, now, policy))
+        Some(choose(server, customers, now, policy))
     });
-    chosen.flatten().filter_map(|entry| check(entry, policy)).collect()
+    chosen.flatten().filter_map(|customer| check(customer, policy)).collect()
 }
 
 fn choose<'a>(
-    server: &Host,
-    mut entries: Vec<&'a Entry>,
+    server: &Server,
+    mut customers: Vec<&'a CustomerState>,
     now: DateTime<Utc>,
     policy: &Policy,
-) -> Vec<&'a Entry> {
+) -> Vec<&'a CustomerState> {
     if let Some(since) = server.checks.suspect_since() {
         let in_question: Vec<_> =
-            entries.iter().copied().filter(|entry| entry.is_unproven_since(since)).collect();
+            customers.iter().copied().filter(|customer| customer.is_unproven_since(since)).collect();
         if !in_question.is_empty() {
             return in_question;
         }
     }
-    let looked_at = |entry: &&Entry| entry.checked.map(|(at, _)| at);
+    let looked_at = |customer: &&CustomerState| customer.checked.map(|(at, _)| at);
     match policy.verify_tokens {
         VerifyTokens::Off => Vec::new(),
         VerifyTokens::Sample => {
-            // One that is dead already tells nothing of a new signing key, and works again only after a restart.
-            let (dead, others): (Vec<_>, Vec<_>) = entries.into_iter().partition(|entry| entry.is_dead());
-            let first = |entry: &&Entry| (!entry.is_in_question_again(now), looked_at(entry));
+            // A dead token does not show a new signing key, and works again only after a restart.
+            let (dead, others): (Vec<_>, Vec<_>) =
+                customers.into_iter().partition(|customer| customer.is_dead());
+            let first =
+                |customer: &&CustomerState| (!customer.is_in_question_again(now), looked_at(customer));
             let sample = others.into_iter().min_by_key(first);
             sample.into_iter().chain(dead.into_iter().min_by_key(looked_at)).collect()
         }
         VerifyTokens::Every(age) => {
             // No more in a poll than it takes to come round in time.
             let polls = (age.num_milliseconds() / policy.interval.num_milliseconds().max(1)).max(1);
-            let most = entries.len().div_ceil(usize::try_from(polls).unwrap_or(usize::MAX));
-            entries.retain(|entry| entry.is_unproven_since(now - age));
-            entries.sort_by_key(looked_at);
-            entries.truncate(most);
-            entries
+            let most = customers.len().div_ceil(usize::try_from(polls).unwrap_or(usize::MAX));
+            customers.retain(|customer| customer.is_unproven_since(now - age));
+            customers.sort_by_key(looked_at);
+            customers.truncate(most);
+            customers
         }
     }
 }
 
-fn check(entry: &Entry, policy: &Policy) -> Option<Check> {
-    let customer = &entry.customer;
-    let base = BaseUrl::parse(&customer.credentials.url).ok()?;
+fn check(customer: &CustomerState, policy: &Policy) -> Option<Check> {
+    let row = &customer.row;
+    let base = BaseUrl::parse(&row.credentials.url).ok()?;
     (base.is_https() || !policy.require_https).then(|| Check {
-        id: customer.id.clone(),
+        id: row.id.clone(),
         base,
-        row_url: customer.row_url.clone(),
-        username: customer.credentials.username.clone(),
+        row_url: row.row_url.clone(),
+        username: row.credentials.username.clone(),
     })
 }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 use chrono::TimeDelta;
 use strum::{EnumIter, IntoEnumIterator, IntoStaticStr};
 
-use super::event::Via;
+use super::event::RenewalMethod;
 use super::policy::Trigger;
 use crate::model::{DeadCause, FailureKind};
 
@@ -95,9 +95,9 @@ pub type Durations<K> = BTreeMap<K, Histogram>;
 #[derive(Debug, Clone, PartialEq)]
 pub struct Counters {
     /// Attempts that ended, by method and outcome: `renewed`, `superseded`, or a kind of failure.
-    pub renewals: BTreeMap<(Via, &'static str), u64>,
+    pub renewals: BTreeMap<(RenewalMethod, &'static str), u64>,
     /// How long ThingsBoard took to answer a renewal.
-    pub requests: Durations<Via>,
+    pub requests: Durations<RenewalMethod>,
     /// Refresh tokens that a server rejected.
     pub refresh_tokens_refused: u64,
     /// Tokens that were found dead, by cause.
@@ -112,7 +112,7 @@ pub struct Counters {
     pub watched: TimeDelta,
     /// The part of it in which they had no valid token.
     pub lapsed: BTreeMap<Cause, TimeDelta>,
-    /// Passes, by what began them.
+    /// Passes, by trigger.
     pub passes: BTreeMap<Trigger, u64>,
     /// How long passes took.
     pub pass_durations: Histogram,
@@ -131,8 +131,8 @@ impl Default for Counters {
         let outcomes = || ["renewed", "superseded"].into_iter().chain(FailureKind::iter().map(Into::into));
         let classes = crate::store::StoreError::CLASSES;
         Self {
-            renewals: Via::iter()
-                .flat_map(|via| outcomes().map(move |outcome| ((via, outcome), 0)))
+            renewals: RenewalMethod::iter()
+                .flat_map(|method| outcomes().map(move |outcome| ((method, outcome), 0)))
                 .collect(),
             requests: by(|| Histogram::new(REQUEST_BOUNDS)),
             refresh_tokens_refused: 0,
@@ -161,22 +161,22 @@ fn by<K: IntoEnumIterator + Ord, V>(value: impl Fn() -> V) -> BTreeMap<K, V> {
 
 impl Counters {
     /// Tokens written that were obtained in this way.
-    pub fn renewals_by(&self, via: Via) -> u64 {
-        self.renewals.get(&(via, "renewed")).copied().unwrap_or(0)
+    pub fn renewals_by(&self, method: RenewalMethod) -> u64 {
+        self.renewals.get(&(method, "renewed")).copied().unwrap_or(0)
     }
 
     /// An attempt has ended in this way.
-    pub(super) fn renewal(&mut self, via: Via, outcome: &'static str) {
-        *self.renewals.entry((via, outcome)).or_default() += 1;
+    pub(super) fn renewal(&mut self, method: RenewalMethod, outcome: &'static str) {
+        *self.renewals.entry((method, outcome)).or_default() += 1;
     }
 
     /// ThingsBoard has answered a request for a token, or not in time.
-    pub(super) fn request(&mut self, via: Via, took: Duration, failure: Option<FailureKind>) {
-        if let Some(histogram) = self.requests.get_mut(&via) {
+    pub(super) fn request(&mut self, method: RenewalMethod, took: Duration, failure: Option<FailureKind>) {
+        if let Some(histogram) = self.requests.get_mut(&method) {
             histogram.observe(took);
         }
         if let Some(kind) = failure {
-            self.renewal(via, kind.as_str());
+            self.renewal(method, kind.as_str());
         }
     }
 

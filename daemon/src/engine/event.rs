@@ -9,7 +9,7 @@ use super::counters::Operation;
 use super::deferral::Deferral;
 use super::policy::Trigger;
 use crate::model::{
-    CustomerId, Failure, FailureKind, HostKey, LoopState, Record, Renewal, Secret, Skew, TokenAnswer,
+    CustomerId, Failure, FailureKind, LoopState, Record, Renewal, Secret, ServerKey, Skew, TokenAnswer,
 };
 use crate::store::{LedgerRead, StoreError, Table};
 use crate::thingsboard::gate::Breaker;
@@ -17,7 +17,7 @@ use crate::thingsboard::gate::Breaker;
 /// One fact. Its time is passed beside it.
 #[derive(Debug)]
 pub enum Event {
-    /// The read of the table begins: its result may lack what is written from now on.
+    /// The read of the table begins: its result may lack later writes.
     Reading,
     /// The table was read.
     TableRead(Table),
@@ -47,8 +47,8 @@ pub enum Event {
     Attempting(CustomerId),
     /// ThingsBoard has answered a request for a token, or not in time.
     Answered {
-        /// What was sent.
-        via: Via,
+        /// The method of the request.
+        method: RenewalMethod,
         /// How long it took.
         took: Duration,
         /// Why no token came; none if it came, or if the server rejected the refresh token.
@@ -61,7 +61,7 @@ pub enum Event {
         /// What the next renewal can use instead of the password.
         refresh_token: Option<Secret>,
         /// How it was obtained.
-        via: Via,
+        method: RenewalMethod,
         /// How long ThingsBoard took.
         latency: Duration,
         /// By how much the server's clock is ahead of ours.
@@ -100,7 +100,7 @@ pub enum Event {
         why: Deferral,
     },
     /// The pass is at its time limit; the next pass follows at once and tries this customer.
-    LeftOver {
+    CarriedOver {
         /// The customer.
         id: CustomerId,
         /// Whether another row of its account has used the operator's leave for one send.
@@ -114,13 +114,13 @@ pub enum Event {
         answer: TokenAnswer,
     },
     /// The pass did not wait for the answer to a check of this customer's token.
-    CheckCutShort(CustomerId),
+    CheckAbandoned(CustomerId),
     /// A server answers again, or for the first time.
-    ServerRecovered(HostKey),
+    ServerRecovered(ServerKey),
     /// The limit or the circuit breaker of a server changed.
     GateMoved {
         /// The server.
-        host: HostKey,
+        server: ServerKey,
         /// Its limit of logins.
         limit: u32,
         /// Its circuit breaker.
@@ -158,10 +158,10 @@ pub enum Event {
     LoopStateNotKept(String),
 }
 
-/// How a token was obtained.
+/// The method of a renewal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, EnumIter, IntoStaticStr)]
 #[strum(serialize_all = "snake_case")]
-pub enum Via {
+pub enum RenewalMethod {
     /// With the password.
     Login,
     /// With a refresh token.

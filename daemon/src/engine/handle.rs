@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot, watch};
 
-use super::outcome::{NotRefreshed, Refreshed};
+use super::outcome::{Outcomes, RefreshRefusal};
 use super::pass::Limits;
 use super::plan::Selection;
 use super::policy::Policy;
@@ -18,7 +18,7 @@ const QUEUE: usize = 128;
 #[derive(Debug)]
 pub(super) enum Command {
     /// Start or stop the loop.
-    Steer { run: bool, reply: oneshot::Sender<Steered> },
+    Steer { run: bool, reply: oneshot::Sender<SteerResult> },
     /// Begin a pass now.
     Refresh(RefreshRequest),
     /// Use other settings from now on.
@@ -33,11 +33,11 @@ pub(super) enum Command {
 #[derive(Debug)]
 pub(super) struct RefreshRequest {
     pub(super) selection: Selection,
-    /// Whether the answer is the result of the pass. Otherwise it comes after the first poll, and tells whether all names are
-    /// those of customers.
+    /// Whether the answer is the result of the pass. Otherwise it comes after the first poll, and says whether all names
+    /// are customers.
     pub(super) wait: bool,
     /// None after the answer.
-    pub(super) reply: Option<oneshot::Sender<Result<Refreshed, NotRefreshed>>>,
+    pub(super) reply: Option<oneshot::Sender<Result<Outcomes, RefreshRefusal>>>,
 }
 
 impl RefreshRequest {
@@ -49,7 +49,7 @@ impl RefreshRequest {
 
 /// What `start` and `stop` did.
 #[derive(Debug, Clone)]
-pub struct Steered {
+pub struct SteerResult {
     /// Whether nothing changed.
     pub already: bool,
     /// Why the store could not keep the order, so that a restart forgets it.
@@ -60,7 +60,7 @@ pub struct Steered {
 
 /// The scheduler has ended: the daemon is about to end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Gone;
+pub struct SchedulerEnded;
 
 /// Sends orders to the scheduler. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -96,8 +96,8 @@ impl Handle {
     /// Changes the settings; they are in force after the answer. A pass under way keeps its own.
     ///
     /// # Errors
-    /// [`Gone`].
-    pub async fn reconfigure(&self, policy: Policy, limits: Limits) -> Result<(), Gone> {
+    /// [`SchedulerEnded`].
+    pub async fn reconfigure(&self, policy: Policy, limits: Limits) -> Result<(), SchedulerEnded> {
         self.order(|reply| Command::Reconfigure(policy, limits, reply)).await
     }
 
@@ -110,16 +110,16 @@ impl Handle {
     /// Without an answer the scheduler itself is stuck.
     ///
     /// # Errors
-    /// [`Gone`].
-    pub async fn silence(&self) -> Result<Duration, Gone> {
+    /// [`SchedulerEnded`].
+    pub async fn silence(&self) -> Result<Duration, SchedulerEnded> {
         self.order(Command::Silence).await
     }
 
     /// Starts the loop, or stops it: then a running pass ends and no other begins.
     ///
     /// # Errors
-    /// [`Gone`].
-    pub async fn steer(&self, run: bool) -> Result<Steered, Gone> {
+    /// [`SchedulerEnded`].
+    pub async fn steer(&self, run: bool) -> Result<SteerResult, SchedulerEnded> {
         self.order(|reply| Command::Steer { run, reply }).await
     }
 
@@ -127,21 +127,24 @@ impl Handle {
     /// found all names.
     ///
     /// # Errors
-    /// [`Gone`].
+    /// [`SchedulerEnded`].
     pub async fn refresh(
         &self,
         selection: Selection,
         wait: bool,
-    ) -> Result<oneshot::Receiver<Result<Refreshed, NotRefreshed>>, Gone> {
+    ) -> Result<oneshot::Receiver<Result<Outcomes, RefreshRefusal>>, SchedulerEnded> {
         let (reply, answer) = oneshot::channel();
         let request = RefreshRequest { selection, wait, reply: Some(reply) };
-        self.commands.send(Command::Refresh(request)).await.map_err(|_| Gone)?;
+        self.commands.send(Command::Refresh(request)).await.map_err(|_| SchedulerEnded)?;
         Ok(answer)
     }
 
-    async fn order<T>(&self, command: impl FnOnce(oneshot::Sender<T>) -> Command) -> Result<T, Gone> {
+    async fn order<T>(
+        &self,
+        command: impl FnOnce(oneshot::Sender<T>) -> Command,
+    ) -> Result<T, SchedulerEnded> {
         let (reply, answer) = oneshot::channel();
-        self.commands.send(command(reply)).await.map_err(|_| Gone)?;
-        answer.await.map_err(|_| Gone)
+        self.commands.send(command(reply)).await.map_err(|_| SchedulerEnded)?;
+        answer.await.map_err(|_| SchedulerEnded)
     }
 }

@@ -15,7 +15,7 @@ const CAPACITY: usize = 10_240;
 /// How many of them share one allocation.
 const CHUNK: usize = 128;
 
-/// What people are told of one event.
+/// One event, for people.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Notice {
     /// Its number, which rises from notice to notice.
@@ -78,7 +78,7 @@ pub struct RenewalDetail {
 /// The latest notices, oldest first.
 #[derive(Debug)]
 pub struct History {
-    kept: Kept,
+    kept: NoticeChunks,
     next_seq: u64,
     /// How many of them are not logged yet.
     unlogged: usize,
@@ -86,12 +86,12 @@ pub struct History {
 
 /// Notices in chunks: a reader that takes all notices shares the full chunks and copies only the last.
 #[derive(Debug, Clone, Default)]
-pub struct Kept {
+pub struct NoticeChunks {
     full: VecDeque<Arc<[Arc<Notice>]>>,
     last: Vec<Arc<Notice>>,
 }
 
-impl Kept {
+impl NoticeChunks {
     /// All notices, oldest first.
     pub fn iter(&self) -> impl DoubleEndedIterator<Item = &Arc<Notice>> {
         self.full.iter().flat_map(|chunk| chunk.iter()).chain(&self.last)
@@ -111,7 +111,7 @@ impl Kept {
 impl History {
     /// An empty history whose first notice has this number.
     pub fn starting_at(seq: u64) -> Self {
-        Self { kept: Kept::default(), next_seq: seq, unlogged: 0 }
+        Self { kept: NoticeChunks::default(), next_seq: seq, unlogged: 0 }
     }
 
     /// Adds a notice and gives it its number.
@@ -130,7 +130,7 @@ impl History {
     }
 
     /// Shares all notices.
-    pub fn share(&self) -> Kept {
+    pub fn share(&self) -> NoticeChunks {
         self.kept.clone()
     }
 }

@@ -5,7 +5,7 @@ use chrono::{DateTime, Utc};
 use crate::model::{CustomerId, FailureKind, Ineligibility};
 
 /// The result of a manual refresh: each customer with its outcome.
-pub type Refreshed = Vec<(CustomerId, Outcome)>;
+pub type Outcomes = Vec<(CustomerId, Outcome)>;
 
 /// The outcome of a manual refresh for one customer.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -20,7 +20,7 @@ pub enum Outcome {
 
 /// Why a manual refresh did not take place.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum NotRefreshed {
+pub enum RefreshRefusal {
     /// The rows of these are in the table and not eligible.
     Ineligible(Vec<(CustomerId, Ineligibility)>),
     /// These are not in the table.

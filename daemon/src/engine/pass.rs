@@ -22,19 +22,19 @@ use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
 use self::charging::{Charged, LedgerCall, Writing};
-use self::checking::{Fetching, check, end_of_checks};
-use self::queues::{Queues, Start};
+use self::checking::{Fetching, end_of_checks};
+use self::queues::{Queues, Request, Start};
 use self::saving::Saving;
-use self::sending::{Asking, Ended, EndedAttempt, probe, refresh, signal};
+use self::sending::{Ended, EndedAttempt, Requests, probe, refresh, signal};
 use super::checks::Check;
 use super::counters::Operation;
 pub use super::credentials::LONGEST_REQUEST;
 use super::credentials::{Ledger, Verdict};
 use super::deferral::Deferral;
-use super::event::{Event, Via};
+use super::event::{Event, RenewalMethod};
 use super::plan::Plan;
 use crate::clock::Clock;
-use crate::model::{CustomerId, Failure, Grant, HostKey, Lifetime, Renewal, Skew};
+use crate::model::{CustomerId, Failure, Grant, Lifetime, Renewal, ServerKey, Skew};
 use crate::store::{Store, StoreError};
 use crate::thingsboard::gate::{Gate, Signal, Ticket};
 use crate::thingsboard::{Logins, Probe, RefreshError};
@@ -57,7 +57,7 @@ pub struct Limits {
     /// The most logins in flight.
     pub in_flight: usize,
     /// The most logins in flight to one server.
-    pub per_host: u32,
+    pub per_server: u32,
     /// How long a pass begins new ones: see [`budget`].
     pub budget: Duration,
     /// How long after its charge a password may still be in flight.
@@ -84,13 +84,13 @@ pub struct Tools<S, L> {
     /// The order to begin nothing new.
     pub stop: CancellationToken,
     /// The order to wait for no check.
-    pub leave_checks: CancellationToken,
+    pub abandon_checks: CancellationToken,
     /// When no check is waited for without an order.
     pub checks_until: Instant,
 }
 
 /// The gates of all servers; they live from pass to pass.
-pub type Gates = BTreeMap<HostKey, Gate>;
+pub type Gates = BTreeMap<ServerKey, Gate>;
 
 /// Carries `plan` out, reports every fact to `events`, and gives gates and ledger back.
 pub async fn run<S: Store, L: Logins>(
@@ -102,14 +102,14 @@ pub async fn run<S: Store, L: Logins>(
 ) -> (Gates, Ledger) {
     let queues = Queues::new(&mut plan);
     let checks = std::mem::take(&mut plan.checks);
-    for host in queues.hosts() {
-        let gate = gates.entry(host.clone()).or_insert_with(|| Gate::new(tools.limits.per_host));
-        gate.set_maximum(tools.limits.per_host);
+    for server in queues.servers() {
+        let gate = gates.entry(server.clone()).or_insert_with(|| Gate::new(tools.limits.per_server));
+        gate.set_maximum(tools.limits.per_server);
         if tools.is_new_wake {
             gate.wake();
         }
     }
-    let moved: Vec<Event> = queues.hosts().filter_map(|host| moved(host, &gates)).collect();
+    let moved: Vec<Event> = queues.servers().filter_map(|server| moved(server, &gates)).collect();
     let mut pass = Pass {
         tools: &tools,
         events,
@@ -142,7 +142,7 @@ struct Pass<'a, S, L> {
     events: mpsc::Sender<Event>,
     queues: Queues,
     /// The customers with a request in flight: since when, and whether it sends a password.
-    in_flight: BTreeMap<CustomerId, (Instant, Via)>,
+    in_flight: BTreeMap<CustomerId, (Instant, RenewalMethod)>,
     /// Passwords whose charge is not in the store yet.
     charging: Vec<Charged>,
     /// How many passwords wait for the write of the ledger under way.
@@ -165,26 +165,26 @@ struct Pass<'a, S, L> {
 }
 
 /// The limit and the circuit breaker of a server, as a fact.
-fn moved(host: &HostKey, gates: &Gates) -> Option<Event> {
-    let gate = gates.get(host)?;
-    Some(Event::GateMoved { host: host.clone(), limit: gate.limit(), breaker: gate.breaker() })
+fn moved(server: &ServerKey, gates: &Gates) -> Option<Event> {
+    let gate = gates.get(server)?;
+    Some(Event::GateMoved { server: server.clone(), limit: gate.limit(), breaker: gate.breaker() })
 }
 
 impl<'a, S: Store, L: Logins> Pass<'a, S, L> {
     async fn carry_out(&mut self, checks: Vec<Check>) {
         let tools = self.tools;
         let mut fetching: Option<Fetching<'a>> = self.fetch_tokens(checks);
-        let mut asking: Asking<'a> = FuturesUnordered::new();
-        let mut checking: Asking<'a> = FuturesUnordered::new();
+        let mut requests: Requests<'a> = FuturesUnordered::new();
+        let mut checking: Requests<'a> = FuturesUnordered::new();
         let mut saving: Option<Saving<'a>> = None;
         let mut writing: Option<Writing<'a>> = None;
         let mut give_up: Option<Instant> = None;
         // Tokens of earlier passes go first: a store that takes them takes others too.
-        let mut may_ask = self.obtained.is_empty();
+        let mut may_renew = self.obtained.is_empty();
         loop {
-            let may_begin = may_ask && give_up.is_none() && self.store_error.is_none();
+            let may_begin = may_renew && give_up.is_none() && self.store_error.is_none();
             if may_begin && Instant::now() < self.ends_at {
-                self.begin(&mut asking, &mut checking).await;
+                self.begin(&mut requests, &mut checking).await;
             }
             if writing.is_none() {
                 writing = self.call_ledger(give_up.is_some());
@@ -192,7 +192,7 @@ impl<'a, S: Store, L: Logins> Pass<'a, S, L> {
             if saving.is_none() && self.store_error.is_none() && !self.obtained.is_empty() {
                 saving = Some(self.save());
             }
-            let is_idle = asking.is_empty() && checking.is_empty() && fetching.is_none();
+            let is_idle = requests.is_empty() && checking.is_empty() && fetching.is_none();
             if is_idle && saving.is_none() && writing.is_none() {
                 break;
             }
@@ -204,14 +204,14 @@ impl<'a, S: Store, L: Logins> Pass<'a, S, L> {
                 }
                 () = end_of_checks(tools), if !checking.is_empty() => {
                     checking.clear();
-                    self.leave_checks().await;
+                    self.abandon_checks().await;
                 }
-                () = at(give_up), if !asking.is_empty() => {
+                () = at(give_up), if !requests.is_empty() => {
                     // An answer that has arrived counts.
-                    while let Some(Some(ended)) = asking.next().now_or_never() {
+                    while let Some(Some(ended)) = requests.next().now_or_never() {
                         self.ended(ended).await;
                     }
-                    asking.clear();
+                    requests.clear();
                     self.give_up().await;
                 }
                 call = finish(&mut writing) => {
@@ -219,7 +219,7 @@ impl<'a, S: Store, L: Logins> Pass<'a, S, L> {
                     self.being_charged = 0;
                     match call {
                         LedgerCall::Wrote(charged, result) => {
-                            self.ledger_written(charged, result, give_up.is_some(), &mut asking).await;
+                            self.ledger_written(charged, result, give_up.is_some(), &mut requests).await;
                         }
                         LedgerCall::Read(result) => self.ledger_read(result).await,
                     }
@@ -227,9 +227,9 @@ impl<'a, S: Store, L: Logins> Pass<'a, S, L> {
                 (batch, result) = finish(&mut saving) => {
                     saving = None;
                     self.saved(&batch, result).await;
-                    may_ask = true;
+                    may_renew = true;
                 }
-                Some(ended) = asking.next() => self.ended(ended).await,
+                Some(ended) = requests.next() => self.ended(ended).await,
                 Some(ended) = checking.next() => self.ended(ended).await,
                 (checks, tokens) = finish(&mut fetching) => {
                     fetching = None;
@@ -237,11 +237,11 @@ impl<'a, S: Store, L: Logins> Pass<'a, S, L> {
                 }
             }
         }
-        self.leave_the_rest(give_up.is_some()).await;
+        self.defer_the_rest(give_up.is_some()).await;
     }
 
     /// Begins all requests that may begin now. Passwords wait for their charge.
-    async fn begin(&mut self, asking: &mut Asking<'a>, checking: &mut Asking<'a>) {
+    async fn begin(&mut self, requests: &mut Requests<'a>, checking: &mut Requests<'a>) {
         let logins = &*self.tools.logins;
         while self.has_place() {
             let mut facts = Vec::new();
@@ -254,17 +254,17 @@ impl<'a, S: Store, L: Logins> Pass<'a, S, L> {
                 None if !self.may_check() => break,
                 None => match self.queues.next_check(&mut self.gates) {
                     None => break,
-                    Some((host, asked)) => {
+                    Some((server, check)) => {
                         self.checking += 1;
-                        checking.push(Box::pin(check(logins, host, asked)));
+                        checking.push(Box::pin(checking::check(logins, server, check)));
                     }
                 },
-                Some(Start::Probe { host, base }) => asking.push(Box::pin(probe(logins, host, base))),
+                Some(Start::Probe { server, base }) => requests.push(Box::pin(probe(logins, server, base))),
                 Some(Start::Refresh(request)) => {
                     let id = request.attempt.customer.id.clone();
-                    self.in_flight.insert(id.clone(), (Instant::now(), Via::RefreshToken));
+                    self.in_flight.insert(id.clone(), (Instant::now(), RenewalMethod::RefreshToken));
                     self.report(Event::Attempting(id)).await;
-                    asking.push(Box::pin(refresh(logins, request)));
+                    requests.push(Box::pin(refresh(logins, request)));
                 }
                 Some(Start::Login(request, charge)) => {
                     self.report(Event::Attempting(request.attempt.customer.id.clone())).await;
@@ -281,31 +281,31 @@ impl<'a, S: Store, L: Logins> Pass<'a, S, L> {
 
     async fn ended(&mut self, ended: Ended) {
         match ended {
-            Ended::Check { host, id, answer } => self.checked(host, id, answer).await,
+            Ended::Check { server, id, answer } => self.checked(server, id, answer).await,
             Ended::Attempt(ended) => self.attempt_ended(*ended).await,
-            Ended::Probe { host, probe } => self.probed(host, probe).await,
+            Ended::Probe { server, probe } => self.probed(server, probe).await,
         }
     }
 
     async fn attempt_ended(&mut self, ended: EndedAttempt) {
-        let EndedAttempt { host, ticket, attempt, charge, latency, result } = ended;
+        let EndedAttempt { request: Request { server, ticket, attempt }, charge, latency, result } = ended;
         let id = attempt.customer.id.clone();
         self.in_flight.remove(&id);
         let failure = match &result {
             Err(RefreshError::Failed(failure)) => Some(failure),
             Ok(_) | Err(RefreshError::Rejected { .. }) => None,
         };
-        let via = if charge.is_some() { Via::Login } else { Via::RefreshToken };
-        self.report(Event::Answered { via, took: latency, failure: failure.map(Failure::kind) }).await;
+        let method = if charge.is_some() { RenewalMethod::Login } else { RenewalMethod::RefreshToken };
+        self.report(Event::Answered { method, took: latency, failure: failure.map(Failure::kind) }).await;
         if let Some(charge) = charge {
             self.ledger.settle(charge, failure, Instant::now().into_std());
             let refresh_token = result.as_ref().ok().and_then(|grant| grant.refresh_token.as_ref());
-            self.queues.settled(host, &attempt, refresh_token);
+            self.queues.password_settled(server, &attempt, refresh_token);
         }
-        self.tell_the_gate(host, Some(ticket), signal(failure), failure).await;
+        self.report_to_gate(server, Some(ticket), signal(failure), failure).await;
         match result {
             Ok(Grant { token, refresh_token }) => {
-                if via == Via::RefreshToken {
+                if method == RenewalMethod::RefreshToken {
                     self.ledger.refresh_worked(&attempt.account, &attempt.customer.credentials.username);
                 }
                 let now = self.tools.clock.now();
@@ -315,41 +315,41 @@ impl<'a, S: Store, L: Logins> Pass<'a, S, L> {
                 renewal.replaces = attempt.replaces;
                 self.obtained.push_back(renewal.clone());
                 let renewal = Box::new(renewal);
-                self.report(Event::Obtained { renewal, refresh_token, via, latency, skew }).await;
+                self.report(Event::Obtained { renewal, refresh_token, method, latency, skew }).await;
             }
             Err(RefreshError::Failed(failure)) => self.report(Event::Failed { id, failure }).await,
             Err(RefreshError::Rejected { is_outdated }) => {
                 if is_outdated {
                     self.ledger.refresh_outdated(&attempt.account, &attempt.customer.credentials.username);
                 }
-                self.queues.again_with_password(host, attempt);
+                self.queues.retry_with_password(server, attempt);
                 self.report(Event::RefreshTokenRefused(id)).await;
             }
         }
     }
 
-    async fn probed(&mut self, host: usize, probe: Probe) {
+    async fn probed(&mut self, server: usize, probe: Probe) {
         let (verdict, signal, failure) = match probe {
             Probe::Good => (Verdict::Good, Signal::Answered, None),
             Probe::Bad(failure) => (Verdict::Bad, Signal::Unanswered, Some(failure)),
             Probe::NoVerdict(failure) => (Verdict::None, Signal::ForeignAnswer, Some(failure)),
         };
-        if let Some(key) = self.queues.host(host) {
+        if let Some(key) = self.queues.key(server) {
             self.ledger.probed(key, verdict, Instant::now().into_std());
         }
-        self.queues.probed(host, verdict, failure.as_ref());
-        self.tell_the_gate(host, None, signal, failure.as_ref()).await;
+        self.queues.probe_ended(server, verdict, failure.as_ref());
+        self.report_to_gate(server, None, signal, failure.as_ref()).await;
     }
 
     /// Reports the end of a request to the gate; without a ticket it was a probe.
-    async fn tell_the_gate(
+    async fn report_to_gate(
         &mut self,
-        host: usize,
+        server: usize,
         ticket: Option<Ticket>,
         signal: Signal,
         failure: Option<&Failure>,
     ) {
-        let Some(key) = self.queues.host(host).cloned() else { return };
+        let Some(key) = self.queues.key(server).cloned() else { return };
         let Some(gate) = self.gates.get_mut(&key) else { return };
         let before = (gate.limit(), gate.breaker());
         match ticket {
@@ -359,7 +359,7 @@ impl<'a, S: Store, L: Logins> Pass<'a, S, L> {
         let has_moved = before != (gate.limit(), gate.breaker());
         let has_recovered = gate.take_recovery();
         if signal != Signal::Answered {
-            self.queues.trouble(host, failure);
+            self.queues.set_trouble(server, failure);
         }
         if let Some(event) = moved(&key, &self.gates).filter(|_| has_moved) {
             self.report(event).await;
@@ -372,22 +372,22 @@ impl<'a, S: Store, L: Logins> Pass<'a, S, L> {
     /// Abandons the requests that are unanswered when the process must end. ThingsBoard may have counted their passwords,
     /// so their charges stay in flight, as after a kill.
     async fn give_up(&mut self) {
-        for (id, (since, via)) in std::mem::take(&mut self.in_flight) {
-            self.report(match via {
-                Via::Login => Event::Failed {
+        for (id, (since, method)) in std::mem::take(&mut self.in_flight) {
+            self.report(match method {
+                RenewalMethod::Login => Event::Failed {
                     id,
                     failure: Failure::Timeout {
                         after: Duration::from_millis(u64::try_from(since.elapsed().as_millis()).unwrap_or(0)),
                     },
                 },
-                Via::RefreshToken => Event::Deferred { id, why: Deferral::CutShort },
+                RenewalMethod::RefreshToken => Event::Deferred { id, why: Deferral::CutShort },
             })
             .await;
         }
     }
 
     /// Leaves the rest of the plan to the next pass, and the tokens that could not be saved: the state holds them.
-    async fn leave_the_rest(&mut self, stopped: bool) {
+    async fn defer_the_rest(&mut self, stopped: bool) {
         if let Some(error) = self.store_error.clone() {
             let ids: Vec<CustomerId> = self.obtained.drain(..).map(|renewal| renewal.id).collect();
             if !ids.is_empty() {
@@ -395,7 +395,7 @@ impl<'a, S: Store, L: Logins> Pass<'a, S, L> {
             }
         }
         let goes_on = !stopped && self.store_error.is_none();
-        for fact in self.queues.drain(&self.gates, goes_on) {
+        for fact in self.queues.drain_untried(&self.gates, goes_on) {
             self.report(fact).await;
         }
     }

@@ -5,11 +5,11 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use chrono::{DateTime, Utc};
 
 use super::checks::{Check, checks};
-use super::credentials::{Held, Leave};
+use super::credentials::{HeldCredentials, Leave};
 use super::policy::Policy;
-use super::state::{DAILY, Entry, State, Verdict};
+use super::state::{CustomerState, DAILY, State, Verdict};
 use crate::model::{
-    AccountKey, BaseUrl, Customer, CustomerId, Failure, Fingerprint, HostKey, Renewal, Secret,
+    AccountKey, BaseUrl, Customer, CustomerId, Failure, Fingerprint, Renewal, Secret, ServerKey,
 };
 use crate::thingsboard::gate::Breaker;
 
@@ -51,7 +51,7 @@ pub struct Plan {
     /// Tokens to check where no renewal waits.
     pub checks: Vec<Check>,
     /// Servers to probe, because customers wait for them.
-    pub probes: BTreeMap<HostKey, BaseUrl>,
+    pub probes: BTreeMap<ServerKey, BaseUrl>,
     /// Whether the ledger has changes to write.
     pub writes_ledger: bool,
     /// Whether to check that the store's ledger is still the same.
@@ -70,16 +70,16 @@ pub struct Attempt {
     /// The fingerprint of server, user and password.
     pub credentials: Fingerprint,
     /// All credentials that rows hold for the account.
-    pub held: Held,
+    pub held: HeldCredentials,
     /// What to try before the password.
     pub refresh_token: Option<Secret>,
-    /// Whether it may use the refresh token from another row's login: see [`Entry::may_refresh`].
+    /// Whether it may use the refresh token from another row's login: see [`CustomerState::may_refresh`].
     pub may_share: bool,
     /// Whether the password may be tried, if the ledger allows it: not for a parked customer that lives on refresh tokens.
     pub may_log_in: bool,
     /// What an operator allows.
     pub leave: Leave,
-    /// The expiry in its row, if the new one may be earlier: see [`Entry::replaceable`].
+    /// The expiry in its row, if the new one may be earlier: see [`CustomerState::replaceable`].
     pub replaces: Option<DateTime<Utc>>,
 }
 
@@ -97,7 +97,7 @@ impl Selection {
     /// What an operator allows for the customer.
     fn leave(&self, id: &CustomerId) -> Leave {
         match self {
-            Self::DueNow | Self::All => Leave::Asked,
+            Self::DueNow | Self::All => Leave::Requested,
             Self::Ids { ids, leave, .. } if ids.contains(id) => *leave,
             Self::Due | Self::Ids { .. } => Leave::None,
         }
@@ -130,25 +130,25 @@ impl Selection {
 pub fn plan(state: &State, now: DateTime<Utc>, policy: &Policy, selections: &[Selection]) -> Plan {
     let mut planner = Planner { state, now, policy, selections, plan: Plan::default() };
     let mut picked = Vec::new();
-    for (id, entry) in state.entries() {
-        let verdict = entry.verdict(now, policy);
-        match (&entry.unsaved, selections.iter().any(|selection| selection.picks(id, verdict))) {
+    for (id, customer) in state.customers() {
+        let verdict = customer.verdict(now, policy);
+        match (&customer.unsaved, selections.iter().any(|selection| selection.picks(id, verdict))) {
             (Some(_), false) if verdict != Verdict::Save => {}
             // No request needs a login for a token that is only to be saved.
             (Some(renewal), _) => {
-                let renewal = Renewal { replaces: entry.replaceable(), ..Renewal::clone(renewal) };
+                let renewal = Renewal { replaces: customer.replaceable(), ..Renewal::clone(renewal) };
                 planner.plan.saves.push(renewal);
             }
-            (None, true) => picked.push(entry),
+            (None, true) => picked.push(customer),
             (None, false) if matches!(verdict, Verdict::Parked { .. }) => planner.leave_parked(id),
             (None, false) => {}
         }
-        planner.plan_probe(entry, verdict);
+        planner.plan_probe(customer, verdict);
     }
     planner.add_all(&picked);
     let mut plan = planner.plan;
     let named = selections.iter().filter_map(Selection::named).flatten();
-    plan.unknown = named.filter(|id| state.entry(id).is_none()).cloned().collect();
+    plan.unknown = named.filter(|id| state.customer(id).is_none()).cloned().collect();
     plan.writes_ledger = state.ledger().is_unwritten();
     // No operator waits for the answer of a check.
     if selections == [Selection::Due] {
@@ -156,9 +156,9 @@ pub fn plan(state: &State, now: DateTime<Utc>, policy: &Policy, selections: &[Se
     }
     // The token that ends first leads. Failing customers without a valid token come last, so that they do not delay the others.
     plan.attempts.sort_by_cached_key(|attempt| {
-        let entry = state.entry(&attempt.customer.id);
-        let fails = entry.is_some_and(|entry| entry.record().failure.is_some());
-        let ends_at = entry.and_then(Entry::ends_at);
+        let customer = state.customer(&attempt.customer.id);
+        let fails = customer.is_some_and(|customer| customer.record().failure.is_some());
+        let ends_at = customer.and_then(CustomerState::ends_at);
         let has_ended = !attempt.customer.has_token || ends_at.is_none_or(|end| end < now);
         (fails && has_ended, ends_at)
     });
@@ -182,47 +182,53 @@ impl<'a> Planner<'a> {
 
     /// Plans a probe of a server that is down while a customer needs it, even if none is tried. A server of an account with one
     /// charge left is probed too, to see that it answers for ten minutes. Other probes are begun when a password needs them.
-    fn plan_probe(&mut self, entry: &Entry, verdict: Verdict) {
+    fn plan_probe(&mut self, customer: &CustomerState, verdict: Verdict) {
         if !matches!(verdict, Verdict::Due | Verdict::Wait { .. }) {
             return;
         }
-        let Some(host) = entry.host.as_ref().filter(|host| !self.plan.probes.contains_key(*host)) else {
+        let Some(server) = customer.server.as_ref().filter(|server| !self.plan.probes.contains_key(*server))
+        else {
             return;
         };
-        let breaker = self.state.hosts().get(host).map(|host| host.breaker);
+        let breaker = self.state.servers().get(server).map(|server| server.breaker);
         let is_down = matches!(breaker, Some(Breaker::Open | Breaker::HalfOpen));
-        let held = Held::default();
+        let held = HeldCredentials::default();
         let has_last_charge = || {
-            entry.usable_refresh_token().is_none()
-                && entry.ask(&held, Leave::None).is_some_and(|ask| self.state.ledger().has_last_charge(&ask))
+            customer.usable_refresh_token().is_none()
+                && customer
+                    .login_query(&held, Leave::None)
+                    .is_some_and(|query| self.state.ledger().has_last_charge(&query))
         };
         if (is_down || has_last_charge())
-            && let Ok(base) = BaseUrl::parse(&entry.customer.credentials.url)
+            && let Ok(base) = BaseUrl::parse(&customer.row.credentials.url)
         {
-            self.plan.probes.insert(host.clone(), base);
+            self.plan.probes.insert(server.clone(), base);
         }
     }
 
     /// Adds the customers that were picked.
-    fn add_all(&mut self, picked: &[&'a Entry]) {
+    fn add_all(&mut self, picked: &[&'a CustomerState]) {
         // Rows with a refresh token count too: if it is rejected, their password is next.
-        let held = self.state.held_credentials(&picked.iter().filter_map(|entry| entry.account).collect());
-        let may_share = |entry: &&&Entry| entry.usable_refresh_token().is_none() && entry.may_refresh();
-        let shared = self
-            .shared_refresh_tokens(picked.iter().filter(may_share).map(|entry| entry.credentials).collect());
-        let refresh_token_of = |entry: &'a Entry| {
-            let shared = || shared.get(&entry.credentials).copied().filter(|_| entry.may_refresh());
-            entry.usable_refresh_token().or_else(shared)
+        let held =
+            self.state.held_credentials(&picked.iter().filter_map(|customer| customer.account).collect());
+        let may_share =
+            |customer: &&&CustomerState| customer.usable_refresh_token().is_none() && customer.may_refresh();
+        let shared = self.shared_refresh_tokens(
+            picked.iter().filter(may_share).map(|customer| customer.credentials).collect(),
+        );
+        let refresh_token_of = |customer: &'a CustomerState| {
+            let shared = || shared.get(&customer.credentials).copied().filter(|_| customer.may_refresh());
+            customer.usable_refresh_token().or_else(shared)
         };
-        let without_token = picked.iter().copied().filter(|entry| refresh_token_of(entry).is_none());
+        let without_token = picked.iter().copied().filter(|customer| refresh_token_of(customer).is_none());
         let conflicting = self.conflicting(without_token);
-        for entry in picked {
-            let held = entry.account.and_then(|account| held.get(&account)).cloned().unwrap_or_default();
-            let refresh_token = refresh_token_of(entry);
-            if conflicting.contains(&entry.customer.id) {
-                self.plan.conflicting.push(entry.customer.id.clone());
+        for customer in picked {
+            let held = customer.account.and_then(|account| held.get(&account)).cloned().unwrap_or_default();
+            let refresh_token = refresh_token_of(customer);
+            if conflicting.contains(&customer.row.id) {
+                self.plan.conflicting.push(customer.row.id.clone());
             } else {
-                self.add(entry, held, refresh_token.cloned());
+                self.add(customer, held, refresh_token.cloned());
             }
         }
     }
@@ -233,81 +239,84 @@ impl<'a> Planner<'a> {
             return HashMap::new();
         }
         let state: &'a State = self.state;
-        let shared = state.entries().filter(|(_, entry)| wanted.contains(&entry.credentials));
-        shared.filter_map(|(_, entry)| Some((entry.credentials, entry.usable_refresh_token()?))).collect()
+        let shared = state.customers().values().filter(|customer| wanted.contains(&customer.credentials));
+        shared.filter_map(|customer| Some((customer.credentials, customer.usable_refresh_token()?))).collect()
     }
 
     /// Of the named rows, finds those that hold different passwords for one account: the operator must choose one.
-    fn conflicting(&self, without_token: impl Iterator<Item = &'a Entry>) -> HashSet<CustomerId> {
-        let mut named: HashMap<AccountKey, Vec<&Entry>> = HashMap::new();
-        for entry in without_token {
-            if let Some(account) = entry.account.filter(|_| self.is_named(entry)) {
-                named.entry(account).or_default().push(entry);
+    fn conflicting(&self, without_token: impl Iterator<Item = &'a CustomerState>) -> HashSet<CustomerId> {
+        let mut named: HashMap<AccountKey, Vec<&CustomerState>> = HashMap::new();
+        for customer in without_token {
+            if let Some(account) = customer.account.filter(|_| self.is_named(customer)) {
+                named.entry(account).or_default().push(customer);
             }
         }
-        let differ = |entries: &&Vec<&Entry>| {
-            entries.iter().map(|entry| entry.credentials).collect::<HashSet<_>>().len() > 1
+        let differ = |customers: &&Vec<&CustomerState>| {
+            customers.iter().map(|customer| customer.credentials).collect::<HashSet<_>>().len() > 1
         };
-        named.values().filter(differ).flatten().map(|entry| entry.customer.id.clone()).collect()
+        named.values().filter(differ).flatten().map(|customer| customer.row.id.clone()).collect()
     }
 
     /// Whether an operator named the customer.
-    fn is_named(&self, entry: &Entry) -> bool {
-        self.selections.iter().any(|selection| selection.names(&entry.customer.id))
+    fn is_named(&self, customer: &CustomerState) -> bool {
+        self.selections.iter().any(|selection| selection.names(&customer.row.id))
     }
 
-    fn add(&mut self, entry: &Entry, held: Held, refresh_token: Option<Secret>) {
-        let customer = &entry.customer;
-        let base = match BaseUrl::parse(&customer.credentials.url) {
+    fn add(&mut self, customer: &CustomerState, held: HeldCredentials, refresh_token: Option<Secret>) {
+        let row = &customer.row;
+        let base = match BaseUrl::parse(&row.credentials.url) {
             Ok(base) if base.is_https() || !self.policy.require_https => base,
             refused => {
                 let failure = refused.map_or_else(Failure::BadUrl, |_| Failure::InsecureUrl);
-                return self.plan.refused.push((customer.id.clone(), failure));
+                return self.plan.refused.push((row.id.clone(), failure));
             }
         };
-        let Some(account) = entry.account else { return };
-        let leave = self.selections.iter().map(|selection| selection.leave(&customer.id)).max();
+        let Some(account) = customer.account else { return };
+        let leave = self.selections.iter().map(|selection| selection.leave(&row.id)).max();
         let leave = leave.unwrap_or_default();
-        let may_log_in = self.is_named(entry) || self.may_log_in(entry);
+        let may_log_in = self.is_named(customer) || self.may_log_in(customer);
         if refresh_token.is_none() && !may_log_in {
             // Its refresh token was rejected, or was lost at a restart.
-            return self.leave_parked(&customer.id);
+            return self.leave_parked(&row.id);
         }
         if refresh_token.is_none()
             && leave != Leave::Forced
-            && let Some(failure) = entry.ask(&held, leave).and_then(|ask| self.state.ledger().refusal(&ask))
+            && let Some(failure) =
+                customer.login_query(&held, leave).and_then(|query| self.state.ledger().refusal(&query))
         {
-            return self.refuse(entry, failure);
+            return self.refuse(customer, failure);
         }
         self.plan.attempts.push(Attempt {
-            customer: customer.clone(),
+            customer: row.clone(),
             base,
             account,
-            credentials: entry.credentials,
+            credentials: customer.credentials,
             held,
             refresh_token,
-            may_share: entry.may_refresh(),
+            may_share: customer.may_refresh(),
             may_log_in,
             leave,
-            replaces: entry.replaceable(),
+            replaces: customer.replaceable(),
         });
     }
 
     /// Whether the password may be sent without an operator, if the ledger allows it. A customer that is parked for a failure
     /// that ThingsBoard does not count gets one attempt a day. Without a refresh token it is due for nothing else.
-    fn may_log_in(&self, entry: &Entry) -> bool {
-        entry.record().failure.as_deref().filter(|_| entry.refresh_token.is_some()).is_none_or(|failure| {
-            !failure.permanent || !failure.kind.is_tried_daily() || (self.now - failure.at).abs() >= DAILY
-        })
+    fn may_log_in(&self, customer: &CustomerState) -> bool {
+        customer.record().failure.as_deref().filter(|_| customer.refresh_token.is_some()).is_none_or(
+            |failure| {
+                !failure.permanent || !failure.kind.is_tried_daily() || (self.now - failure.at).abs() >= DAILY
+            },
+        )
     }
 
     /// The ledger forbids the password. A customer that is already parked for it only appears in the result.
-    fn refuse(&mut self, entry: &Entry, failure: Failure) {
+    fn refuse(&mut self, customer: &CustomerState, failure: Failure) {
         let is_known = |known: &&crate::model::FailureNote| known.permanent && known.kind == failure.kind();
-        if entry.record().failure.as_deref().filter(is_known).is_some() {
-            self.plan.parked.push(entry.customer.id.clone());
+        if customer.record().failure.as_deref().filter(is_known).is_some() {
+            self.plan.parked.push(customer.row.id.clone());
         } else {
-            self.plan.refused.push((entry.customer.id.clone(), failure));
+            self.plan.refused.push((customer.row.id.clone(), failure));
         }
     }
 }
@@ -336,8 +345,8 @@ impl Plan {
 /// Returns the earliest time after `now` at which a customer becomes due or may be tried again. Customers that were due at
 /// `now` or have a token to save do not count: the schedule tries them.
 pub fn next_due(state: &State, now: DateTime<Utc>, policy: &Policy) -> Option<DateTime<Utc>> {
-    let later = |entry: &Entry| entry.verdict(now, policy).until().filter(|until| *until > now);
-    state.entries().filter_map(|(_, entry)| later(entry)).min()
+    let later = |customer: &CustomerState| customer.verdict(now, policy).until().filter(|until| *until > now);
+    state.customers().values().filter_map(|customer| later(customer)).min()
 }
 
 #[cfg(test)]

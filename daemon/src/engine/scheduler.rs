@@ -1,4 +1,4 @@
-//! The one loop: it owns the state, decides when to look at the table, and is the only one who hears everything.
+//! The one loop: it owns the state, decides when to poll, and receives all facts and orders.
 
 mod cycle;
 mod display;
@@ -38,35 +38,35 @@ use crate::store::{Records, Store};
 use crate::telemetry;
 use crate::thingsboard::Logins;
 
-/// Everything under one deadline after the order to shut down.
+/// How long the work under way may take after the order to shut down.
 const SHUTDOWN_DEADLINE: Duration = Duration::from_millis(4500);
 
-/// The shortest time between two looks at the clock for the sake of a status that changes by itself.
+/// The shortest wait for a status that changes with time.
 const TIME_GAP: Duration = Duration::from_secs(1);
 
-/// The most records that one call of the store is given: whether it is stuck is judged by the time of a call.
+/// The most records in one call of the store. A longer call could look like one that is stuck.
 const RECORDS_AT_ONCE: usize = 1000;
 
-/// What a scheduler is made of.
+/// The parts of a scheduler.
 #[derive(Debug)]
 pub struct Parts<S, L> {
-    /// Where the customers are.
+    /// The customers, and the daemon's own tables.
     pub store: S,
-    /// Where the tokens come from.
+    /// The source of tokens.
     pub logins: L,
-    /// What time it is.
+    /// The time.
     pub clock: Clock,
     /// When to renew.
     pub policy: Policy,
-    /// How many logins at a time.
+    /// The limits of logins.
     pub limits: Limits,
-    /// Whether the loop runs from the very first start on, for as long as no operator has said anything.
+    /// Whether the loop runs before the first order of an operator.
     pub autostart: bool,
     /// The configuration file that was read, if there was one, for people.
     pub config_file: Option<String>,
     /// The seed of all randomness.
     pub seed: u64,
-    /// The name of this daemon, which stands beside its charges in the ledger.
+    /// The name of this daemon for its charges in the ledger.
     pub name: Arc<str>,
 }
 
@@ -86,15 +86,15 @@ pub struct Scheduler<S, L> {
     gates: Gates,
     steering: Steering,
     job: Job,
-    /// When something was last heard of the job.
-    heard_at: Instant,
+    /// When the job last made progress.
+    progress_at: Instant,
     requests: Requests,
     stop_pass: CancellationToken,
-    /// The pass under way does not wait for its checks any more.
-    leave_checks: CancellationToken,
-    /// The pass under way, or the last one, has left customers over: the next begins at once.
-    has_left_over: bool,
-    /// When servers that rest or were given up were last asked again.
+    /// The order to the pass under way to wait for no check.
+    abandon_checks: CancellationToken,
+    /// Whether the next pass must begin at once: it has customers carried over, or a token was found dead.
+    needs_next_pass: bool,
+    /// When paused servers and servers that are down were last tried again.
     woke_gates_at: Option<Instant>,
     recorder: Recorder,
     wakes: Wakes,
@@ -102,31 +102,31 @@ pub struct Scheduler<S, L> {
     last_run: Option<LastRun>,
     /// When a status changes by itself.
     status_change: Option<Instant>,
-    /// The time of the last plan that was about whoever is due.
+    /// The time of the last plan for customers that are due.
     planned_at: Option<DateTime<Utc>>,
-    /// Set once the process is to end; the loop ends then at the latest.
+    /// When the loop ends at the latest; none before the order to shut down.
     deadline: Option<Instant>,
-    /// Whether it was seen at the end of the process that the store's ledger knows all that is known here.
+    /// Whether the check of the store's ledger at shutdown has begun.
     has_checked_ledger: bool,
 }
 
-/// Everything that can happen to the loop.
+/// The inputs of the loop.
 enum Input {
     Order(Command),
     Fact(Event),
     JobEnded(JobEnd),
     Tick,
-    Early,
+    EarlyWake,
     StatusChange,
     Show,
-    /// The store knows the state of the loop, or why it does not.
+    /// The store has kept the state of the loop, or could not.
     LoopKept(Result<(), String>),
     Shutdown,
     Deadline,
 }
 
 impl<S: Store, L: Logins> Scheduler<S, L> {
-    /// A scheduler that has not begun, and the handle to it.
+    /// Makes a scheduler and the handle to it.
     pub fn new(parts: Parts<S, L>) -> (Self, Handle) {
         let now = parts.clock.now();
         let identity = Identity {
@@ -136,7 +136,7 @@ impl<S: Store, L: Logins> Scheduler<S, L> {
             config_file: parts.config_file,
             http: None,
         };
-        // Above every number of the process before, which counted from its own start and much slower than this.
+        // Higher than every number of an earlier process, which counted from its own start and much slower than the clock.
         let start = u64::try_from(now.timestamp_millis()).unwrap_or(0) * 1000;
         let ledger = credentials::Settings {
             budget: parts.policy.wrong_password_budget,
@@ -145,7 +145,7 @@ impl<S: Store, L: Logins> Scheduler<S, L> {
         };
         let state = State::new(parts.policy.clone(), start, ledger);
         let steering = Steering::new(parts.autostart);
-        let cycle = Loop { state: steering.state(), refreshing: false, next_run_at: None, last_run: None };
+        let cycle = Loop { state: steering.state, refreshing: false, next_run_at: None, last_run: None };
         let first = Snapshot::new(&state, &cycle, &identity, &parts.policy, None, now);
         let (handle, Ends { commands, snapshots }) = Handle::new(first);
         let interval = interval(&parts.policy);
@@ -162,11 +162,11 @@ impl<S: Store, L: Logins> Scheduler<S, L> {
             gates: Gates::new(),
             steering,
             job: Job::Idle,
-            heard_at: Instant::now(),
+            progress_at: Instant::now(),
             requests: Requests::default(),
             stop_pass: CancellationToken::new(),
-            leave_checks: CancellationToken::new(),
-            has_left_over: false,
+            abandon_checks: CancellationToken::new(),
+            needs_next_pass: false,
             woke_gates_at: None,
             recorder: Recorder::default(),
             wakes: Wakes::new(interval),
@@ -185,11 +185,11 @@ impl<S: Store, L: Logins> Scheduler<S, L> {
         Arc::clone(&self.store)
     }
 
-    /// Runs until `shutdown`, and then until what was begun is safe or the deadline is over.
+    /// Runs until `shutdown`, and then until all work under way is stored or the deadline is over.
     pub async fn run(mut self, shutdown: CancellationToken) {
         self.wakes.begin_interval();
-        // Also when the loop is stopped: status should know the table.
-        self.begin(Trigger::Start);
+        // A stopped loop polls too, because `status` shows the table.
+        self.begin_poll(Trigger::Start);
         loop {
             let input = self.next_input(&shutdown).await;
             if matches!(input, Input::Deadline) {
@@ -197,7 +197,7 @@ impl<S: Store, L: Logins> Scheduler<S, L> {
                 break;
             }
             self.handle(input);
-            if self.deadline.is_some() && self.is_at_rest() {
+            if self.deadline.is_some() && self.is_all_stored() {
                 break;
             }
         }
@@ -205,15 +205,15 @@ impl<S: Store, L: Logins> Scheduler<S, L> {
 
     async fn next_input(&mut self, shutdown: &CancellationToken) -> Input {
         let shutting_down = self.deadline.is_some();
-        let show_at = self.display.due(self.state.len());
+        let show_at = self.display.due(self.state.customers().len());
         tokio::select! {
-            // In this order, so that a run follows from its seed alone. What comes rarely is first: facts of a pass
-            // may come without end, and starve nobody.
+            // A fixed order, so that a run follows from its seed alone. Rare inputs come first, so that the many facts of a
+            // pass cannot delay them.
             biased;
             () = shutdown.cancelled(), if !shutting_down => Input::Shutdown,
             () = sleep_until_some(self.deadline) => Input::Deadline,
-            () = sleep_until(self.wakes.next_tick()), if !shutting_down => Input::Tick,
-            () = sleep_until_some(self.wakes.early()), if self.job.is_idle() && !shutting_down => Input::Early,
+            () = sleep_until(self.wakes.next_tick), if !shutting_down => Input::Tick,
+            () = sleep_until_some(self.wakes.early), if self.job.is_idle() && !shutting_down => Input::EarlyWake,
             () = sleep_until_some(self.status_change) => Input::StatusChange,
             () = sleep_until(show_at) => Input::Show,
             Some(order) = self.commands.recv() => Input::Order(order),
@@ -226,18 +226,18 @@ impl<S: Store, L: Logins> Scheduler<S, L> {
         }
     }
 
-    /// What happens is worked in at once; nothing here waits.
+    /// Handles an input. Nothing here waits.
     fn handle(&mut self, input: Input) {
         let now = self.clock.now();
-        // One that shows a time before this program was written is wrong, and what was before it right.
+        // A time before this program was written is wrong. Such a step says nothing about the times before it.
         if let Some(by) = self.step_detector.observe(now, Instant::now()).filter(|_| Clock::is_credible(now))
         {
-            self.learn(Event::ClockStepped(by));
+            self.apply(Event::ClockStepped(by));
         }
         match input {
-            // These are not of the job.
+            // These are no progress of the job.
             Input::Fact(Event::Recorded | Event::RecordsFailed { .. }) => {}
-            Input::Fact(_) | Input::JobEnded(_) => self.heard_at = Instant::now(),
+            Input::Fact(_) | Input::JobEnded(_) => self.progress_at = Instant::now(),
             _ => {}
         }
         match input {
@@ -245,15 +245,12 @@ impl<S: Store, L: Logins> Scheduler<S, L> {
                 let already = self.steer(run);
                 self.steering.wait(reply, already);
             }
-            Input::LoopKept(result) => {
-                if let Err(why) = result {
-                    self.loop_not_kept(why);
-                }
-            }
+            Input::LoopKept(Ok(())) | Input::Deadline => {}
+            Input::LoopKept(Err(why)) => self.loop_not_kept(why),
             Input::Order(Command::Refresh(request)) => {
-                self.requests.wait(request);
-                self.leave_checks.cancel();
-                self.begin(Trigger::Manual);
+                self.requests.add(request);
+                self.abandon_checks.cancel();
+                self.begin_poll(Trigger::Manual);
                 if self.deadline.is_some() {
                     self.requests.refuse_waiting();
                 }
@@ -266,21 +263,18 @@ impl<S: Store, L: Logins> Scheduler<S, L> {
             Input::Order(Command::Silence(reply)) => {
                 let _ = reply.send(self.silence());
             }
-            Input::Fact(event) => self.learn(event),
+            Input::Fact(event) => self.apply(event),
             Input::JobEnded(JobEnd::Read(trigger, result)) => self.table_read(trigger, result),
             Input::JobEnded(JobEnd::Pass(trigger, started_at, result)) => {
                 self.pass_ended(trigger, started_at, result);
             }
             Input::Tick => self.tick(),
-            Input::Early => {
-                self.begin(Trigger::Early);
-            }
-            Input::StatusChange => self.look_at_the_clock(),
+            Input::EarlyWake => self.begin_poll(Trigger::Early),
+            Input::StatusChange => self.update_statuses(),
             Input::Show => {
                 self.show();
             }
             Input::Shutdown => self.shut_down(),
-            Input::Deadline => {}
         }
         self.record();
         self.keep_loop_state();
@@ -290,14 +284,14 @@ impl<S: Store, L: Logins> Scheduler<S, L> {
         self.log();
     }
 
-    /// Works a fact in.
-    fn learn(&mut self, event: Event) {
+    /// Applies a fact to the state, and to the parts of the loop that depend on it.
+    fn apply(&mut self, event: Event) {
         if matches!(event, Event::RecordsFailed { .. }) {
-            self.recorder.hold();
+            self.recorder.is_held = true;
         }
-        self.has_left_over |= matches!(event, Event::LeftOver { .. });
+        self.needs_next_pass |= matches!(event, Event::CarriedOver { .. });
         if matches!(event, Event::Saved { .. }) {
-            self.recorder.release();
+            self.recorder.is_held = false;
             self.wakes.store_worked();
         }
         if matches!(event, Event::Recorded | Event::RecordsFailed { .. }) {
@@ -306,12 +300,12 @@ impl<S: Store, L: Logins> Scheduler<S, L> {
         }
         self.requests.note(&event);
         self.state.apply(event, self.clock.now(), self.rng.random());
-        // It is renewed, and the others of its server are checked, in the next pass, at once.
-        self.has_left_over |= self.state.take_new_death();
+        // The next pass renews the dead token and checks the others of its server.
+        self.needs_next_pass |= self.state.take_new_death();
         self.display.outdate();
     }
 
-    fn look_at_the_clock(&mut self) {
+    fn update_statuses(&mut self) {
         let revision = self.state.revision();
         let next = self.state.advance(self.clock.now());
         self.status_change = next.map(|next| self.instant_of(next));
@@ -320,17 +314,17 @@ impl<S: Store, L: Logins> Scheduler<S, L> {
         }
     }
 
-    /// Writes the records that have changed. During a pass nothing but failures stands between tokens and their rows.
+    /// Writes the records that have changed. During a pass only those of failures, so that tokens are saved sooner.
     fn record(&mut self) {
         let which = if matches!(self.job, Job::Passing { .. }) { Records::Failing } else { Records::All };
-        if self.recorder.is_idle() && !self.recorder.is_held() && self.state.has_unrecorded(which) {
+        if self.recorder.is_idle() && !self.recorder.is_held && self.state.has_unrecorded(which) {
             self.recorder.write(&self.store, self.state.take_unrecorded(which, RECORDS_AT_ONCE));
         }
     }
 
-    /// Whether nothing is left that would be lost.
-    fn is_at_rest(&self) -> bool {
-        let nothing_to_record = self.recorder.is_held() || !self.state.has_unrecorded(Records::All);
+    /// Whether all work is done and stored, so that the process can end.
+    fn is_all_stored(&self) -> bool {
+        let nothing_to_record = self.recorder.is_held || !self.state.has_unrecorded(Records::All);
         self.job.is_idle()
             && self.has_checked_ledger
             && self.recorder.is_idle()
@@ -343,7 +337,7 @@ impl<S: Store, L: Logins> Scheduler<S, L> {
         self.state.count_time(now);
         let until_next = self.wakes.next() - Instant::now();
         let cycle = Loop {
-            state: self.steering.state(),
+            state: self.steering.state,
             refreshing: matches!(self.job, Job::Passing { started_at: Some(_), .. }),
             next_run_at: self
                 .steering
@@ -360,11 +354,10 @@ impl<S: Store, L: Logins> Scheduler<S, L> {
         }
     }
 
-    /// The instant of a time of day, not sooner than a moment from now. The clock may be set meanwhile; the next wake
-    /// looks at it again.
+    /// Returns the instant of a time, at least [`TIME_GAP`] from now. If the clock is set meanwhile, the next input corrects it.
     fn instant_of(&self, at: DateTime<Utc>) -> Instant {
         let wait = (at - self.clock.now()).to_std().unwrap_or_default();
-        // A day at most: nobody needs it longer, and an expiry in the year 9999 would overflow.
+        // At most a day, because an expiry in the year 9999 would overflow.
         Instant::now() + wait.clamp(TIME_GAP, Duration::from_secs(86_400))
     }
 }

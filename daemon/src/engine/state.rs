@@ -3,15 +3,15 @@
 mod adopting;
 mod checking;
 mod clock;
+mod customer;
 mod customers;
-mod entry;
 mod failing;
 mod health;
-mod hosts;
 mod ineligible;
 mod lapses;
 mod records;
 mod renewing;
+mod servers;
 mod table;
 mod verdict;
 mod waiting;
@@ -21,12 +21,12 @@ use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
 
-pub use checking::{Checks, Found};
+pub use checking::{CheckResult, Checks};
+pub use customer::CustomerState;
 use customers::Customers;
-pub use entry::Entry;
-pub use hosts::{Host, Hosts};
-pub use ineligible::{Former, IneligibleRows};
+pub use ineligible::{FormerCustomer, IneligibleRows};
 pub use lapses::Conditions;
+pub use servers::{Server, Servers};
 pub use verdict::{DAILY, Verdict};
 
 use super::counters::{Counters, Operation};
@@ -34,7 +34,7 @@ use super::credentials::{self, Ledger};
 use super::event::Event;
 use super::history::{History, Notice, NoticeKind};
 use super::policy::{Policy, Trigger};
-use crate::model::{CustomerId, Failure, FingerprintKey, HostKey, Record, TokenStatus};
+use crate::model::{CustomerId, Failure, FingerprintKey, Record, ServerKey, TokenStatus};
 use crate::store::{LedgerPlace, Records, RowProblem, StoreError};
 
 /// Everything that the daemon knows. Only the scheduler changes it, through facts.
@@ -42,19 +42,19 @@ use crate::store::{LedgerPlace, Records, RowProblem, StoreError};
 pub struct State {
     policy: Policy,
     customers: Customers,
-    /// Alternates with every poll: entries with the other mark have lost their row.
+    /// Alternates with every poll: customers with the other mark have lost their row.
     mark: bool,
     /// The rows of the table that cannot be renewed.
     pub ineligible: IneligibleRows,
-    former: BTreeMap<CustomerId, Former>,
-    hosts: Hosts,
+    former: BTreeMap<CustomerId, FormerCustomer>,
+    servers: Servers,
     /// A token was found dead, and no pass has begun for it yet.
     has_new_death: bool,
     ledger: Ledger,
     /// Where the ledger is stored; none before the first read.
     pub ledger_place: Option<LedgerPlace>,
     /// Servers that answer again, and since when. The end of the pass ends the waits for all of them together.
-    recovered: BTreeMap<HostKey, DateTime<Utc>>,
+    recovered: BTreeMap<ServerKey, DateTime<Utc>>,
     key: Option<FingerprintKey>,
     /// What happened.
     pub history: History,
@@ -65,8 +65,9 @@ pub struct State {
     store_errors: BTreeMap<Operation, StoreError>,
     /// When the clock of this machine last stepped backward, by the clock after the step.
     pub clock_stepped_at: Option<DateTime<Utc>>,
-    told: HashSet<RowProblem>,
-    told_records_lost: bool,
+    /// The problems of rows that were reported.
+    reported_problems: HashSet<RowProblem>,
+    has_reported_lost_records: bool,
     /// The number of customers whose passwords wait for an operator, because the fingerprint key was replaced.
     undecidable: usize,
     /// The counts of the pass under way, or of the last one.
@@ -96,7 +97,7 @@ impl State {
             mark: false,
             ineligible: IneligibleRows::default(),
             former: BTreeMap::new(),
-            hosts: Hosts::default(),
+            servers: Servers::default(),
             has_new_death: false,
             ledger: Ledger::new(ledger),
             ledger_place: None,
@@ -106,8 +107,8 @@ impl State {
             table_read_at: None,
             store_errors: BTreeMap::new(),
             clock_stepped_at: None,
-            told: HashSet::new(),
-            told_records_lost: false,
+            reported_problems: HashSet::new(),
+            has_reported_lost_records: false,
             undecidable: 0,
             pass: PassCounts::default(),
             pass_began: None,
@@ -124,22 +125,12 @@ impl State {
     }
 
     /// All customers, in the order of their ids.
-    pub fn entries(&self) -> impl Iterator<Item = (&CustomerId, &Entry)> {
-        self.customers.iter()
-    }
-
-    /// How many customers there are.
-    pub fn len(&self) -> usize {
-        self.customers.len()
-    }
-
-    /// Whether there is no customer.
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
+    pub fn customers(&self) -> &BTreeMap<CustomerId, CustomerState> {
+        &self.customers
     }
 
     /// One customer.
-    pub fn entry(&self, id: &CustomerId) -> Option<&Entry> {
+    pub fn customer(&self, id: &CustomerId) -> Option<&CustomerState> {
         self.customers.get(id)
     }
 
@@ -162,8 +153,8 @@ impl State {
     }
 
     /// The servers of all customers.
-    pub fn hosts(&self) -> &Hosts {
-        &self.hosts
+    pub fn servers(&self) -> &Servers {
+        &self.servers
     }
 
     /// The revision of the latest change.
@@ -221,16 +212,16 @@ impl State {
                 self.store_fails(Operation::Read, error, at);
             }
             Event::LedgerRead { read, seen } => self.ledger_read(&read, seen, at),
-            Event::LedgerReplaced => self.tell_ledger_replaced(at),
+            Event::LedgerReplaced => self.report_ledger_replaced(at),
             Event::LedgerFailed(error) => self.store_fails(Operation::Ledger, error, at),
             Event::LedgerWritten => self.store_works(Operation::Ledger, at),
             Event::PassStarted { trigger, attempts } => self.pass_started(trigger, attempts, at),
             Event::Attempting(id) => self.attempting(&id, at),
-            Event::Answered { via, took, failure } => {
-                self.customers.counters_mut().request(via, took, failure);
+            Event::Answered { method, took, failure } => {
+                self.customers.counters_mut().request(method, took, failure);
             }
-            Event::Obtained { renewal, refresh_token, via, latency, skew } => {
-                self.obtained(renewal, refresh_token, via, latency, skew, at);
+            Event::Obtained { renewal, refresh_token, method, latency, skew } => {
+                self.obtained(renewal, refresh_token, method, latency, skew, at);
             }
             Event::RefreshTokenRefused(id) => self.refresh_token_refused(&id, at),
             Event::Saved { id, expiry } => self.saved(&id, expiry, at),
@@ -244,15 +235,18 @@ impl State {
                 }
             }
             Event::Deferred { id, why } => self.deferred(&id, Some(why), at),
-            Event::LeftOver { id, .. } => self.deferred(&id, None, at),
+            Event::CarriedOver { id, .. } => self.deferred(&id, None, at),
             Event::Checked { id, answer } => self.token_checked(&id, answer, at),
-            Event::CheckCutShort(id) => self.check_cut_short(&id, at),
-            Event::ServerRecovered(host) => {
-                self.recovered.insert(host, at);
+            Event::CheckAbandoned(id) => self.check_abandoned(&id, at),
+            Event::ServerRecovered(server) => {
+                self.recovered.insert(server, at);
             }
-            Event::GateMoved { host, limit, breaker } => {
-                let has_moved = self.hosts.gate(&host, limit, breaker, self.customers.revision + 1);
-                self.customers.revision += u64::from(has_moved);
+            Event::GateMoved { server, limit, breaker } => {
+                let revision = self.customers.revision + 1;
+                let known = self.servers.get_mut(&server);
+                if known.is_some_and(|known| known.set_gate(limit, breaker, revision)) {
+                    self.customers.revision = revision;
+                }
             }
             Event::PassFinished => self.pass_finished(at),
             Event::TickSkipped => self.customers.counters_mut().ticks_skipped += 1,
@@ -276,7 +270,7 @@ impl State {
             }
             Event::LoopStateNotKept(why) => {
                 let message = format!(
-                    "the order to start or stop the loop could not be stored ({why}), so that a restart forgets it; it is stored as soon as the database works"
+                    "the order to start or stop the loop is not stored yet ({why}): a restart before the database works forgets it"
                 );
                 self.note(at, NoticeKind::Warning, None, message);
             }
@@ -292,7 +286,7 @@ impl State {
             let status = edit.status_at(now, window);
             if status != edit.status {
                 if status == TokenStatus::Expired && edit.status != TokenStatus::Missing {
-                    expired.push(edit.customer.id.clone());
+                    expired.push(edit.row.id.clone());
                 }
                 edit.status = status;
             }
@@ -303,7 +297,7 @@ impl State {
         });
         for id in expired {
             let conditions = self.customers.conditions;
-            if let Some(cause) = self.customers.get(&id).map(|entry| entry.lapse_cause(conditions)) {
+            if let Some(cause) = self.customers.get(&id).map(|customer| customer.lapse_cause(conditions)) {
                 *self.customers.counters_mut().lapses.entry(cause).or_default() += 1;
             }
             let message = "its token has ended without a new one".to_owned();
@@ -326,7 +320,7 @@ impl State {
             self.customers.counters_mut().pass(trigger, (at - began).to_std().unwrap_or_default());
         }
         self.end_waits(at);
-        self.tell_dead_tokens(at);
+        self.report_dead_tokens(at);
         self.customers.edit_all(at, |edit| {
             // After a pass that was cut short no customer stays "refreshing".
             if edit.attempting {
@@ -354,14 +348,14 @@ impl State {
 
     fn note(&mut self, at: DateTime<Utc>, kind: NoticeKind, customer: Option<&CustomerId>, message: String) {
         let notice = Notice::new(at, kind, message);
-        self.tell(match customer {
+        self.add_notice(match customer {
             Some(id) => notice.of(id),
             None => notice,
         });
     }
 
     /// Adds a notice to the history, and to the changes of its customer if it is one.
-    fn tell(&mut self, notice: Notice) {
+    fn add_notice(&mut self, notice: Notice) {
         let counters = self.customers.counters_mut();
         match (notice.kind, &notice.failure) {
             (NoticeKind::Parked, Some(failure)) => *counters.parked.entry(failure.kind).or_default() += 1,

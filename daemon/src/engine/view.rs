@@ -17,11 +17,11 @@ use tbtoken_proto as proto;
 pub use tbtoken_proto::HttpListener;
 
 pub use self::counts::{Counts, OUTLASTING, ServerCounts, Tally};
-pub use self::replies::{not_refreshed, refreshed, shutting_down, unknown};
+pub use self::replies::{refresh_refusal, refresh_reply, shutting_down, unknown};
 use self::row::Row;
 pub use self::troubles::{Severity, Trouble, title};
 use super::counters::{Counters, Operation};
-use super::history::Kept;
+use super::history::NoticeChunks;
 use super::policy::Trigger;
 use super::state::{Conditions, IneligibleRows, PassCounts};
 use crate::model::{CustomerId, LoopState};
@@ -80,10 +80,10 @@ pub struct Snapshot {
     rows: Vec<Arc<Row>>,
     ineligible: IneligibleRows,
     /// The servers, in the order of their names.
-    hosts: Vec<Arc<HostRow>>,
+    servers: Vec<Arc<ServerRow>>,
     removed: Arc<VecDeque<(u64, CustomerId)>>,
     removed_floor: u64,
-    history: Kept,
+    history: NoticeChunks,
     /// The counters since the start.
     pub counters: Arc<Counters>,
     /// Whether each operation of the store works.
@@ -98,9 +98,9 @@ pub struct Snapshot {
 
 /// A server as clients see it.
 #[derive(Debug)]
-struct HostRow {
+struct ServerRow {
     revision: u64,
-    host: proto::Host,
+    server: proto::Server,
 }
 
 impl Snapshot {

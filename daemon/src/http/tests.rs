@@ -89,7 +89,7 @@ async fn site() -> Site {
         logins: Client::new(&nowhere).unwrap(),
         clock: clock.clone(),
         policy: Policy::of_a_minute(),
-        limits: Limits { in_flight: 8, per_host: 8, budget: budget(timeout), request_timeout: timeout },
+        limits: Limits { in_flight: 8, per_server: 8, budget: budget(timeout), request_timeout: timeout },
         autostart: true,
         config_file: None,
         seed: 1,

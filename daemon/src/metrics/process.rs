@@ -12,7 +12,7 @@ use super::families::Families;
 /// The kernel counts CPU time in this unit, whatever its own clock: `USER_HZ`.
 const TICKS_PER_SECOND: f64 = 100.0;
 
-/// This process. What the kernel does not tell is left out: under the unit, /proc shows processes alone.
+/// This process. Values that the kernel does not give are left out: under the unit, /proc shows only processes.
 #[derive(Debug)]
 pub(super) struct Process {
     pub(super) started_at: DateTime<Utc>,

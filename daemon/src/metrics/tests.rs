@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::engine::credentials::Settings;
-use crate::engine::event::{Event, Via};
+use crate::engine::event::{Event, RenewalMethod};
 use crate::engine::policy::{Policy, Trigger};
 use crate::engine::state::State;
 use crate::engine::view::{Identity, Loop};
@@ -129,9 +129,9 @@ fn attempts_and_the_store_are_counted_and_timed() {
     let failure = Failure::RateLimited { retry_after: None };
     for event in [
         Event::PassStarted { trigger: Trigger::Manual, attempts: 1 },
-        Event::Answered { via: Via::RefreshToken, took, failure: None },
+        Event::Answered { method: RenewalMethod::RefreshToken, took, failure: None },
         Event::RefreshTokenRefused(id.clone()),
-        Event::Answered { via: Via::Login, took, failure: Some(failure.kind()) },
+        Event::Answered { method: RenewalMethod::Login, took, failure: Some(failure.kind()) },
         Event::Failed { id, failure },
         Event::StoreCalled { operation: crate::engine::counters::Operation::Records, took },
         Event::TickSkipped,

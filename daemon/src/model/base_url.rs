@@ -13,16 +13,16 @@ pub struct BaseUrl(Url);
 /// The key of a ThingsBoard server, as [`BaseUrl::identity`] spells it: two servers behind one proxy differ in their path.
 /// Customers with the same key share a circuit breaker, a limit, and the ledger's probes. Cheap to clone.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct HostKey(Arc<str>);
+pub struct ServerKey(Arc<str>);
 
-impl HostKey {
+impl ServerKey {
     /// Returns its text: `https://tb.example`, `http://tb.example:8080/iot`.
     pub fn as_str(&self) -> &str {
         &self.0
     }
 }
 
-impl fmt::Display for HostKey {
+impl fmt::Display for ServerKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
     }
@@ -107,9 +107,9 @@ impl BaseUrl {
     }
 
     /// Returns the key of the server.
-    pub fn host_key(&self) -> HostKey {
+    pub fn server_key(&self) -> ServerKey {
         // Screens and logs show the key, and a path may hold any character.
-        HostKey(self.identity().replace(char::is_control, "?").into())
+        ServerKey(self.identity().replace(char::is_control, "?").into())
     }
 }
 
@@ -131,7 +131,7 @@ mod tests {
 
     #[test]
     fn a_server_is_scheme_name_port_and_path() {
-        let key = |text: &str| BaseUrl::parse(text).unwrap().host_key();
+        let key = |text: &str| BaseUrl::parse(text).unwrap().server_key();
         assert_eq!(key("https://TB.example/a/"), key("https://tb.example:443//%61"));
         assert_ne!(key("https://tb.example/a"), key("https://tb.example/b"), "two behind one proxy");
         assert_ne!(key("https://tb.example"), key("http://tb.example"));
@@ -158,7 +158,7 @@ mod tests {
             "decoded once"
         );
         assert_eq!(
-            BaseUrl::parse("http://tb.example.:81").unwrap().host_key().as_str(),
+            BaseUrl::parse("http://tb.example.:81").unwrap().server_key().as_str(),
             "http://tb.example:81"
         );
     }

@@ -22,7 +22,7 @@ pub enum VerifyTokens {
 pub enum DeadCause {
     /// `Token is outdated`: the password was changed after it was issued.
     Outdated,
-    /// `Token has expired`, although its end lies ahead: the signing key was changed, or the user deleted.
+    /// `Token has expired` before its end: the signing key was changed, or the user deleted.
     ExpiredEarly,
 }
 

@@ -85,7 +85,7 @@ pub enum Failure {
     },
     /// An answer that is not one to a login.
     #[error("{0}")]
-    UnexpectedResponse(Unexpected),
+    UnexpectedResponse(UnexpectedAnswer),
     /// The row's URL cannot be used.
     #[error("{0}")]
     BadUrl(BadUrl),
@@ -110,7 +110,7 @@ pub enum Failure {
 
 /// An answer that is not one of ThingsBoard to a login.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum Unexpected {
+pub enum UnexpectedAnswer {
     /// A 3xx to another server. The daemon never sends credentials there.
     #[error("the server redirects to {location}: put that URL into tb_url")]
     Redirect {
@@ -205,10 +205,10 @@ macro_rules! failure_kinds {
 
 failure_kinds! {
     CredentialsRejected, Parked, "Trying again could lock the account. Correct tb_username or tb_password in the customer's row; the change is picked up by itself.";
-    AttemptsExhausted, Parked, "Log in to ThingsBoard's login page as this user to check tb_username and tb_password of every row with this user, correct the rows, then send one password more: tbctl refresh --force ID. Refresh tokens of the user are still used.";
-    AccountDisabled, Daily, "In ThingsBoard, on the details page of the user (Customers, Manage customer users; for a tenant's administrator: Tenants, Manage tenant admins), press Enable User Account, or, for a user that was never activated, Display activation link. It is tried once a day, or at once with tbctl refresh ID. If tb_username should be another one, correct it in the customer's row.";
+    AttemptsExhausted, Parked, "Check tb_username and tb_password of each row with this user on ThingsBoard's login page, and correct the rows. Then send one more password: tbctl refresh --force ID. Refresh tokens of the user are still used.";
+    AccountDisabled, Daily, "In ThingsBoard, open the details page of the user (Customers, Manage customer users; for a tenant's administrator: Tenants, Manage tenant admins). Press Enable User Account, or Display activation link if the user was never activated. It is tried once a day, or at once with tbctl refresh ID. If tb_username is wrong, correct it in the customer's row.";
     AccountLocked, Parked, "First correct tb_password in the customer's row. Then, in ThingsBoard, an administrator must press Enable User Account on the details page of the user (Customers, Manage customer users; for a tenant's administrator: Tenants, Manage tenant admins). After that: tbctl refresh --force ID.";
-    PasswordExpired, Daily, "Log in to ThingsBoard's login page as this user and set the new password that it asks for, then write it to tb_password in the customer's row; the change is picked up by itself.";
+    PasswordExpired, Daily, "Log in to ThingsBoard's login page as this user, and set the new password that it asks for. Then write it to tb_password in the customer's row; the change is picked up by itself.";
     PasswordViolatesPolicy, Daily, "Press Forgot your password? on ThingsBoard's login page: it sends a link to the user's e-mail address. Set a password that the policy accepts (a system administrator sees it under Security, General, Password policy), then write it to tb_password in the customer's row; the change is picked up by itself.";
     SecondFactorRequired, Daily, "Write a user without two-factor authentication to tb_username and tb_password in the customer's row. Or turn it off for this user in ThingsBoard (as the user: Account, Security; for all, as a system administrator: Security, Two-factor authentication). It is tried once a day, or at once with tbctl refresh ID.";
     RateLimited, Transient, "It is tried again by itself, more slowly. If this stays, raise the limit of the proxy before ThingsBoard for /api/auth/; the limits in ThingsBoard (Tenant profiles, the tenant's profile, Rate limits) do not count logins.";

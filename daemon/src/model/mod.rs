@@ -18,12 +18,12 @@ mod stored_notice;
 mod token;
 
 pub use account::AccountKey;
-pub use base_url::{BadUrl, BaseUrl, HostKey};
+pub use base_url::{BadUrl, BaseUrl, ServerKey};
 pub use changes::Changes;
 pub use check::{DeadCause, RowToken, TokenAnswer, VerifyTokens};
 pub use customer::{Credentials, Customer, CustomerId, Ineligibility, IneligibleRow, Row};
 pub use expiry::{Lifetime, TokenStatus, window_of};
-pub use failure::{Failure, FailureKind, Unexpected, may_be_counted};
+pub use failure::{Failure, FailureKind, UnexpectedAnswer, may_be_counted};
 pub use fingerprint::{Fingerprint, FingerprintKey};
 pub use loop_state::LoopState;
 pub use notice::{NoticeKind, Priority};

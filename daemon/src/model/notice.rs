@@ -77,9 +77,9 @@ notice_kinds! {
     Unparked, Notice, "f61440ff3fb643dcb6f614e02b5ddc13";
     /// A token ended without a new one.
     Expired, Err, "d1134fa545ad4edcb95ec00827106dfa";
-    /// ThingsBoard no longer takes a token whose end lies ahead.
+    /// ThingsBoard no longer accepts a token before its end.
     TokenDead, Warning, "7257f265fc1b479bb4d74c33a5516c83";
-    /// ThingsBoard does not take the token either that replaced a dead one a moment ago.
+    /// ThingsBoard does not accept the token that just replaced a dead one.
     TokenDisputed, Warning, "dd24da4718e6439d83be92c8fcf69040";
     /// A customer has lost its row, or what a login needs.
     Ineligible, Warning, "a0eb05f84ec94729a9f867cf7594ba9c";

@@ -123,7 +123,7 @@ impl SqliteStore {
     ) -> Result<T, StoreError> {
         let (reply, answer) = oneshot::channel();
         let job = move |worker: &mut Worker| {
-            // The caller may have stopped waiting; the work is done all the same.
+            // The caller may have stopped waiting; the work is done anyway.
             let _ = reply.send(work(worker));
         };
         let stopped = || StoreError::Failed {

@@ -68,8 +68,8 @@ pub fn log_bug(what: &str, error: &JoinError) {
     error!(event = NoticeKind::Bug.name(), "{what}: {end}; this is a bug in tbtokend, please report it");
 }
 
-/// Says how a task ended. It does not repeat the error's text, which holds the message of the panic and may quote a
-/// secret; the panic hook has logged the safe part.
+/// Says how a task ended. It does not repeat the error's text, because the message of the panic may quote a secret. The
+/// panic hook has logged the safe part.
 fn end_of(error: &JoinError) -> &'static str {
     if error.is_panic() { "its task panicked, see the line before" } else { "its task was cancelled" }
 }

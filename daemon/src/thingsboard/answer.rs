@@ -11,7 +11,7 @@ use serde::Deserialize;
 use url::Url;
 
 use super::{Probe, RefreshError};
-use crate::model::{DeadCause, Failure, Grant, Secret, Token, TokenAnswer, Unexpected};
+use crate::model::{DeadCause, Failure, Grant, Secret, Token, TokenAnswer, UnexpectedAnswer};
 
 /// An HTTP answer that was not interpreted yet.
 #[derive(Debug)]
@@ -78,23 +78,23 @@ const PASSWORD_VIOLATION: i64 = 45;
 /// Interprets the answer to a login.
 pub(super) fn read_login(answer: &Answer) -> Result<Grant, Failure> {
     match answer.status {
-        200 | 401 if is_encoded(answer) => Err(Failure::UnexpectedResponse(Unexpected::Encoded)),
+        200 | 401 if is_encoded(answer) => Err(Failure::UnexpectedResponse(UnexpectedAnswer::Encoded)),
         200 => read_grant(answer),
         401 => Err(read_unauthorized(answer)),
         429 => Err(Failure::RateLimited { retry_after: retry_after(answer) }),
         300..=399 => Err(Failure::UnexpectedResponse(redirect(answer))),
         status @ 500.. => Err(Failure::ServerError { status, retry_after: retry_after(answer) }),
         status => Err(Failure::UnexpectedResponse(
-            read_wrong_port_or_proxy(answer).unwrap_or(Unexpected::Status { status }),
+            read_wrong_port_or_proxy(answer).unwrap_or(UnexpectedAnswer::Status { status }),
         )),
     }
 }
 
 /// Returns the problem if the request reached a port for TLS, or a proxy that requires a login.
-pub(super) fn read_wrong_port_or_proxy(answer: &Answer) -> Option<Unexpected> {
+pub(super) fn read_wrong_port_or_proxy(answer: &Answer) -> Option<UnexpectedAnswer> {
     match answer.status {
-        400 if requires_tls(answer) => Some(Unexpected::Tls),
-        407 => Some(Unexpected::ProxyAuthentication),
+        400 if requires_tls(answer) => Some(UnexpectedAnswer::Tls),
+        407 => Some(UnexpectedAnswer::ProxyAuthentication),
         _ => None,
     }
 }
@@ -127,7 +127,7 @@ pub(super) fn read_refresh(answer: &Answer) -> Result<Grant, RefreshError> {
             Err(RefreshError::Rejected { is_outdated: false })
         }
         // ThingsBoard's own 401 about a token: `Token has expired` (401/11), `Token is outdated` (401/10).
-        Err(Failure::UnexpectedResponse(Unexpected::ProxyLogin))
+        Err(Failure::UnexpectedResponse(UnexpectedAnswer::ProxyLogin))
             if matches!(error.code, Some(AUTHENTICATION | JWT_TOKEN_EXPIRED)) =>
         {
             Err(RefreshError::Rejected { is_outdated })
@@ -189,23 +189,25 @@ fn is_user(answer: &Answer) -> bool {
 
 fn read_grant(answer: &Answer) -> Result<Grant, Failure> {
     let unexpected = |what| Err(Failure::UnexpectedResponse(what));
-    let Some(body) = &answer.body else { return unexpected(Unexpected::TooLong) };
-    let Ok(good) = serde_json::from_slice::<TokenReply>(body) else { return unexpected(Unexpected::NotJson) };
+    let Some(body) = &answer.body else { return unexpected(UnexpectedAnswer::TooLong) };
+    let Ok(good) = serde_json::from_slice::<TokenReply>(body) else {
+        return unexpected(UnexpectedAnswer::NotJson);
+    };
     if good.scope.is_some() {
         return Err(Failure::SecondFactorRequired);
     }
-    let Some(token) = good.token else { return unexpected(Unexpected::NoToken) };
+    let Some(token) = good.token else { return unexpected(UnexpectedAnswer::NoToken) };
     match Token::parse(&token) {
         Ok(token) => {
             let refresh_token = good.refresh_token.filter(|token| token.len() <= LONGEST_REFRESH_TOKEN);
             Ok(Grant { token, refresh_token: refresh_token.map(Secret::new) })
         }
-        Err(why) => unexpected(Unexpected::NotAToken(why)),
+        Err(why) => unexpected(UnexpectedAnswer::NotAToken(why)),
     }
 }
 
 fn read_unauthorized(answer: &Answer) -> Failure {
-    let proxy_login = Failure::UnexpectedResponse(Unexpected::ProxyLogin);
+    let proxy_login = Failure::UnexpectedResponse(UnexpectedAnswer::ProxyLogin);
     let error = ErrorReply::of(answer);
     let message = error.message();
     match error.code {
@@ -234,17 +236,17 @@ fn retry_after(answer: &Answer) -> Option<Duration> {
 
 /// Returns the target of a redirect without its secrets. Path and query can hold some, so of the path only the part that the
 /// request has too is shown.
-fn redirect(answer: &Answer) -> Unexpected {
+fn redirect(answer: &Answer) -> UnexpectedAnswer {
     let target = answer.location.as_deref().and_then(|location| answer.request_url.join(location).ok());
     let Some(target) = target.filter(|url| matches!(url.scheme(), "http" | "https") && url.has_host()) else {
-        return Unexpected::OwnRedirect;
+        return UnexpectedAnswer::OwnRedirect;
     };
     let (ours, theirs) = (base_path(&answer.request_url), base_path(&target));
     if target.origin() == answer.request_url.origin() {
-        return Unexpected::OwnRedirect;
+        return UnexpectedAnswer::OwnRedirect;
     }
     let path = if ours == theirs { ours } else { "" };
-    Unexpected::Redirect {
+    UnexpectedAnswer::Redirect {
         location: crate::text::short(&format!("{}{path}", target.origin().ascii_serialization())),
     }
 }

@@ -231,8 +231,8 @@ impl Client {
     }
 }
 
-/// A check keeps no connection open: a renewal is repeated once when the server has closed an idle connection, and must not
-/// find another such connection then.
+/// A check keeps no connection open. A renewal is repeated once after an idle connection that the server has closed, and
+/// the second try must not find another one.
 fn check_headers(token: HeaderValue) -> [(HeaderName, HeaderValue); 2] {
     [(TOKEN_HEADER, token), (CONNECTION, HeaderValue::from_static("close"))]
 }

@@ -29,7 +29,7 @@ pub struct Gate {
     paused: bool,
 }
 
-/// Whether the server answers again, which customers that wait for it must learn once.
+/// Whether the server answers again, and the customers that wait for it do not know it yet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Recovery {
     /// The server has not answered yet, or not since its last trouble. Customers may wait for it.

@@ -9,7 +9,7 @@ use url::Url;
 
 use super::dns::LookupError;
 use super::proxy::Proxy;
-use crate::model::{Failure, Unexpected};
+use crate::model::{Failure, UnexpectedAnswer};
 use crate::text;
 use crate::tls::{self, TlsContext};
 
@@ -30,7 +30,7 @@ pub(super) enum Cause {
     /// The connection failed or broke; with the reason.
     Connection(String),
     /// The server sent something that is not an answer.
-    Answer(Unexpected),
+    Answer(UnexpectedAnswer),
 }
 
 /// The route to the server.
@@ -72,10 +72,10 @@ impl Cause {
         for cause in causes(error) {
             if let Some(error) = cause.downcast_ref::<hyper::Error>() {
                 if error.is_parse_too_large() {
-                    return Self::Answer(Unexpected::LongHead);
+                    return Self::Answer(UnexpectedAnswer::LongHead);
                 }
                 if error.is_parse() {
-                    return Self::Answer(Unexpected::NotHttp);
+                    return Self::Answer(UnexpectedAnswer::NotHttp);
                 }
                 if error.is_incomplete_message() {
                     return Self::Connection("the server has closed it".to_owned());

@@ -3,10 +3,10 @@
 use chrono::{DateTime, TimeDelta, Utc};
 use tbtoken_proto::{
     Answer, BreakerState, Change, Check, CheckFound, Cron, Customer, Daemon, Envelope, ErrorCode, Event,
-    EventKind, EventsReply, Failure, FailureKind, Host, HttpListener, Id, Ineligible, LastRun, Match,
+    EventKind, EventsReply, Failure, FailureKind, HttpListener, Id, Ineligible, LastRun, Match,
     MetricsFormat, MetricsReply, NotifyReply, Outcome, OutcomeStatus, Phase, Receiver, Refresh, RefreshReply,
-    RefreshResult, Refusal, ReloadReply, Reply, Request, Revision, Rows, Seq, Sort, StatusQuery, StatusReply,
-    SteerReply, Summary, TestResult, TokenStatus, Tokens, Trigger, VersionReply,
+    RefreshResult, Refusal, ReloadReply, Reply, Request, Revision, Rows, Seq, Server, Sort, StatusQuery,
+    StatusReply, SteerReply, Summary, TestResult, TokenStatus, Tokens, Trigger, VersionReply,
 };
 
 /// Lists the variants of an enumeration, all but `Unknown`. The match fails to compile when one is forgotten.
@@ -48,7 +48,7 @@ fn event_kinds() -> [EventKind; 15] {
         Stopped)
 }
 
-fn host_states() -> [BreakerState; 3] {
+fn breaker_states() -> [BreakerState; 3] {
     every!(BreakerState: Closed HalfOpen Open)
 }
 
@@ -72,7 +72,7 @@ pub(crate) fn enum_words() -> Vec<(&'static str, String)> {
         words("reason", &triggers()),
         words("token_status", &token_statuses()),
         words("state", &phases()),
-        words("state", &host_states()),
+        words("breaker", &breaker_states()),
         words("kind", &failure_kinds()),
         words("kind", &event_kinds()),
         words("status", &outcome_statuses()),
@@ -303,18 +303,19 @@ fn done(request: Request, reply: Reply) -> (Request, Answer) {
     (request, Answer { id: None, outcome: Ok(reply) })
 }
 
-fn hosts() -> Vec<Host> {
-    let host = |name: &str, skew_ms, limit, state| Host { host: name.to_owned(), skew_ms, limit, state };
+fn servers() -> Vec<Server> {
+    let server =
+        |name: &str, skew_ms, limit, breaker| Server { name: name.to_owned(), skew_ms, limit, breaker };
     vec![
-        host("http://10.0.0.9:8080", None, 1, BreakerState::Open),
-        host("https://tb.acme.example", Some(300), 64, BreakerState::Closed),
-        host("https://tb.slow.example", Some(-7_200_400), 1, BreakerState::HalfOpen),
+        server("http://10.0.0.9:8080", None, 1, BreakerState::Open),
+        server("https://tb.acme.example", Some(300), 64, BreakerState::Closed),
+        server("https://tb.slow.example", Some(-7_200_400), 1, BreakerState::HalfOpen),
     ]
 }
 
 fn status_reply(tokens: Tokens) -> StatusReply {
-    let hosts = tokens.customers.as_ref().map(|_| hosts());
-    StatusReply { cron: cron(Trigger::Schedule), tokens, hosts, daemon: daemon() }
+    let servers = tokens.customers.as_ref().map(|_| servers());
+    StatusReply { cron: cron(Trigger::Schedule), tokens, servers, daemon: daemon() }
 }
 
 fn status_answers() -> Vec<(&'static str, Request, Answer)> {
@@ -330,7 +331,7 @@ fn status_answers() -> Vec<(&'static str, Request, Answer)> {
             store_error: Some("the database does not answer: connection refused".to_owned()),
             ..daemon()
         },
-        hosts: Some(hosts()),
+        servers: Some(servers()),
         ..status_reply(tokens(None))
     };
     let never_read = StatusReply {
@@ -343,10 +344,10 @@ fn status_answers() -> Vec<(&'static str, Request, Answer)> {
             summary: Summary::default(),
             ..tokens(None)
         },
-        hosts: Some(vec![]),
+        servers: Some(vec![]),
         daemon: Daemon { store_ok: false, ..daemon() },
     };
-    let changed_host = Some(hosts().split_off(2));
+    let changed_server = Some(servers().split_off(2));
     let delta = Tokens { removed: ids(&["91BE77C0"]), ..tokens(Some(vec![customer(4)])) };
     let too_old = Tokens { complete: true, ..tokens(Some(vec![customer(4), customer(8)])) };
     let lost = |customer_id: &str, reason: &str, tbtokenexpiry| Ineligible {
@@ -382,7 +383,7 @@ fn status_answers() -> Vec<(&'static str, Request, Answer)> {
         (
             "answer_status_since",
             status(Rows::All, Some(980)),
-            StatusReply { hosts: changed_host, ..status_reply(delta) },
+            StatusReply { servers: changed_server, ..status_reply(delta) },
         ),
         ("answer_status_complete", status(Rows::All, Some(3)), status_reply(too_old)),
         ("answer_status_store_lost", status(Rows::All, None), store_lost),
@@ -447,7 +448,7 @@ pub(crate) fn answers() -> Vec<(&'static str, Request, Answer)> {
     };
     let in_file = Daemon {
         ledger: Some(ledger.to_owned()),
-        key_mismatch: Some("the key in tbtokend_key is not the one of the fingerprints".to_owned()),
+        key_mismatch: Some("the key in tbtokend_key does not belong to the fingerprints".to_owned()),
         config_file: Some("/etc/tbtokend/config.toml".to_owned()),
         http: Some(http),
         ..daemon()

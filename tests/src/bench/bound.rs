@@ -6,7 +6,7 @@ use std::time::Duration;
 const FIRST: usize = 4;
 
 /// The daemon's default limits of logins in flight: to one server, and in all.
-const PER_HOST: usize = 64;
+const PER_SERVER: usize = 64;
 const IN_ALL: usize = 512;
 
 /// The tokens that the daemon writes with one call of the store.
@@ -14,12 +14,12 @@ pub(super) const BATCH: usize = 100;
 
 /// Calculates the least time of these logins, spread evenly over servers that answer after `latency`. Each round sends all
 /// logins that the limits allow.
-pub(super) fn logins(customers: usize, hosts: usize, latency: Duration) -> Duration {
-    let hosts = hosts.max(1);
+pub(super) fn logins(customers: usize, servers: usize, latency: Duration) -> Duration {
+    let servers = servers.max(1);
     let (mut left, mut rounds, mut limit) = (customers, 0_u32, FIRST);
     while left > 0 {
-        left = left.saturating_sub(IN_ALL.min(hosts.saturating_mul(limit)));
-        limit = PER_HOST.min(limit * 2);
+        left = left.saturating_sub(IN_ALL.min(servers.saturating_mul(limit)));
+        limit = PER_SERVER.min(limit * 2);
         rounds += 1;
     }
     latency.saturating_mul(rounds)

@@ -74,7 +74,7 @@ pub(super) struct Pass {
     pub(super) customers: usize,
     /// ThingsBoard servers that they are spread over
     #[arg(long, default_value_t = 10)]
-    pub(super) hosts: usize,
+    pub(super) servers: usize,
 }
 
 #[derive(Debug, Clone, Args)]
@@ -89,7 +89,7 @@ pub(super) struct Rest {
     pub(super) parked: usize,
     /// ThingsBoard servers that they are spread over
     #[arg(long, default_value_t = 100)]
-    pub(super) hosts: usize,
+    pub(super) servers: usize,
     /// How many polls are measured
     #[arg(long, default_value_t = 4)]
     pub(super) wakes: u32,
@@ -113,7 +113,7 @@ pub(super) struct Sick {
     pub(super) customers: usize,
     /// ThingsBoard servers that they are spread over
     #[arg(long, default_value_t = 100)]
-    pub(super) hosts: usize,
+    pub(super) servers: usize,
     /// How many of the servers take requests and never answer
     #[arg(long, default_value_t = 10)]
     pub(super) silent: usize,
@@ -128,7 +128,7 @@ pub(super) struct Herd {
     pub(super) customers: usize,
     /// ThingsBoard servers that they are spread over
     #[arg(long, default_value_t = 20)]
-    pub(super) hosts: usize,
+    pub(super) servers: usize,
 }
 
 #[derive(Debug, Clone, Args)]
@@ -140,5 +140,5 @@ pub(super) struct Growth {
     pub(super) sizes: Vec<usize>,
     /// ThingsBoard servers that they are spread over
     #[arg(long, default_value_t = 100)]
-    pub(super) hosts: usize,
+    pub(super) servers: usize,
 }

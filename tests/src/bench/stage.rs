@@ -12,7 +12,7 @@ use super::database::{Database, StoreChoice};
 use super::options::Common;
 use super::report::{Report, Unit};
 use super::usage::Watched;
-use super::world::{Host, World};
+use super::world::{ServerSetup, World};
 use crate::harness::{Daemon, Installation, Row};
 use crate::thingsboard::{Account, jwt};
 
@@ -29,7 +29,7 @@ pub(super) struct Stage {
     pub(super) database: Database,
     pub(super) installation: Installation,
     pub(super) customers: usize,
-    hosts: usize,
+    servers: usize,
     latency: Duration,
 }
 
@@ -48,14 +48,15 @@ impl Stage {
     pub(super) fn set_up(
         common: &Common,
         customers: usize,
-        hosts: usize,
-        host: impl Fn(usize, Host) -> Host,
+        servers: usize,
+        server: impl Fn(usize, ServerSetup) -> ServerSetup,
         row: impl Fn(usize, Row, &Account) -> Row,
     ) -> Self {
-        let share = |index| customers / hosts + usize::from(index < customers % hosts);
-        let healthy = |index| Host { users: share(index), latency_ms: common.latency_ms, silent: false };
-        let hosts_wanted: Vec<_> = (0..hosts).map(|index| host(index, healthy(index))).collect();
-        let world = World::open(&hosts_wanted, common.tls);
+        let share = |index| customers / servers + usize::from(index < customers % servers);
+        let healthy =
+            |index| ServerSetup { users: share(index), latency_ms: common.latency_ms, silent: false };
+        let servers_wanted: Vec<_> = (0..servers).map(|index| server(index, healthy(index))).collect();
+        let world = World::open(&servers_wanted, common.tls);
         let rows: Vec<Row> = world
             .accounts()
             .enumerate()
@@ -69,7 +70,7 @@ impl Stage {
         }
         let choice = StoreChoice::or_environment(common.store.as_ref());
         let (database, installation) = Database::fill(&choice, installation, &rows);
-        Self { world, database, installation, customers, hosts, latency: common.latency() }
+        Self { world, database, installation, customers, servers, latency: common.latency() }
     }
 
     /// Starts the daemon.
@@ -84,7 +85,7 @@ impl Stage {
     pub(super) fn report(&self, scenario: &str) -> Report {
         let mut report = Report::new(scenario, self.database.name());
         report.set("customers", self.customers);
-        report.set("hosts", self.hosts);
+        report.set("servers", self.servers);
         report.set("latency_ms", usize::try_from(self.latency.as_millis()).unwrap_or(usize::MAX));
         if self.world.authority().is_some() {
             report.set("tls", true);
@@ -95,7 +96,7 @@ impl Stage {
     /// Calculates the least time of a pass over all customers: the logins, and then the writing of the tokens.
     pub(super) fn bound(&mut self, customers: usize) -> Duration {
         let batch = self.database.batch(&self.installation);
-        bound::logins(customers, self.hosts, self.latency) + bound::saves(customers, batch)
+        bound::logins(customers, self.servers, self.latency) + bound::saves(customers, batch)
     }
 }
 

@@ -12,8 +12,8 @@ use crate::thingsboard::{Account, Behaviour, Certificate, CertificateKind, Thing
 
 /// A server to set up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Host {
-    /// How many users it has: `user0@host7.example` and so on.
+pub struct ServerSetup {
+    /// How many users it has: `user0@server7.example` and so on.
     pub users: usize,
     /// How long each answer takes, in milliseconds.
     pub latency_ms: u64,
@@ -25,7 +25,7 @@ pub struct Host {
 #[derive(Debug, Serialize, Deserialize)]
 enum Order {
     /// Set these servers up, behind TLS or not.
-    Open { hosts: Vec<Host>, tls: bool },
+    Open { servers: Vec<ServerSetup>, tls: bool },
     /// Take every token, and answer nothing else, from now on.
     TakeTokens,
     /// Say what was seen so far.
@@ -61,7 +61,7 @@ pub struct Seen {
 #[derive(Debug)]
 pub struct World {
     process: Peer,
-    hosts: Vec<Host>,
+    servers: Vec<ServerSetup>,
     places: Places,
 }
 
@@ -71,10 +71,10 @@ impl World {
     /// # Panics
     /// If this program cannot be started again.
     #[must_use]
-    pub fn open(hosts: &[Host], tls: bool) -> Self {
+    pub fn open(servers: &[ServerSetup], tls: bool) -> Self {
         let mut process = Peer::start("serve-thingsboards");
-        let places = process.ask(&Order::Open { hosts: hosts.to_vec(), tls });
-        Self { process, hosts: hosts.to_vec(), places }
+        let places = process.ask(&Order::Open { servers: servers.to_vec(), tls });
+        Self { process, servers: servers.to_vec(), places }
     }
 
     /// The authority of the servers' certificates, as PEM; none without TLS.
@@ -86,21 +86,21 @@ impl World {
     /// Returns the accounts in turn: the first of each server, then the second of each. So the order of the rows is
     /// independent of the servers.
     pub fn accounts(&self) -> impl Iterator<Item = (usize, Account)> + '_ {
-        let most = self.hosts.iter().map(|host| host.users).max().unwrap_or(0);
+        let most = self.servers.iter().map(|server| server.users).max().unwrap_or(0);
         (0..most).flat_map(move |number| {
-            let has_it = move |(_, host): &(usize, &Host)| number < host.users;
-            self.hosts.iter().enumerate().filter(has_it).map(move |(host, _)| {
-                let username = username(host, number);
+            let has_it = move |(_, server): &(usize, &ServerSetup)| number < server.users;
+            self.servers.iter().enumerate().filter(has_it).map(move |(server, _)| {
+                let username = username(server, number);
                 let password = canary::password(&username);
-                (host, Account { url: self.places.urls[host].clone(), username, password })
+                (server, Account { url: self.places.urls[server].clone(), username, password })
             })
         })
     }
 
     /// Returns the URL of a server.
     #[must_use]
-    pub fn url(&self, host: usize) -> &str {
-        &self.places.urls[host]
+    pub fn url(&self, server: usize) -> &str {
+        &self.places.urls[server]
     }
 
     /// The servers take every token that is checked, and answer nothing else, from now on.
@@ -123,8 +123,8 @@ impl World {
     }
 }
 
-fn username(host: usize, number: usize) -> String {
-    format!("user{number}@host{host}.example")
+fn username(server: usize, number: usize) -> String {
+    format!("user{number}@server{server}.example")
 }
 
 /// One server, and its front if it is behind TLS.
@@ -134,13 +134,13 @@ struct Server {
 }
 
 impl Server {
-    fn start(index: usize, host: Host, certificate: Option<&Certificate>) -> Self {
+    fn start(index: usize, server: ServerSetup, certificate: Option<&Certificate>) -> Self {
         let thingsboard = ThingsBoard::start();
-        thingsboard.add_many(host.users, |number| User::new(username(index, number)));
-        thingsboard.set(match host {
-            Host { silent: true, .. } => Behaviour::Silent,
-            Host { latency_ms: 0, .. } => Behaviour::Normal,
-            Host { latency_ms, .. } => Behaviour::Slow(Duration::from_millis(latency_ms)),
+        thingsboard.add_many(server.users, |number| User::new(username(index, number)));
+        thingsboard.set(match server {
+            ServerSetup { silent: true, .. } => Behaviour::Silent,
+            ServerSetup { latency_ms: 0, .. } => Behaviour::Normal,
+            ServerSetup { latency_ms, .. } => Behaviour::Slow(Duration::from_millis(latency_ms)),
         });
         let front = certificate.map(|certificate| TlsFront::new(&thingsboard, certificate));
         Self { thingsboard, front }
@@ -155,10 +155,11 @@ impl Server {
 pub(super) fn serve() {
     let mut servers = Vec::new();
     peer::serve(|order| match order {
-        Order::Open { hosts, tls } => {
+        Order::Open { servers: setups, tls } => {
             let certificate = tls.then(|| Certificate::new(CertificateKind::Issued));
-            let start = |(index, host): (usize, &Host)| Server::start(index, *host, certificate.as_ref());
-            servers = hosts.iter().enumerate().map(start).collect();
+            let start =
+                |(index, setup): (usize, &ServerSetup)| Server::start(index, *setup, certificate.as_ref());
+            servers = setups.iter().enumerate().map(start).collect();
             let urls = servers.iter().map(Server::url).collect();
             json!(Places { urls, authority: certificate.map(|certificate| certificate.authority) })
         }
@@ -173,13 +174,13 @@ pub(super) fn serve() {
 
 fn count(servers: &[Server]) -> Seen {
     servers.iter().fold(Seen::default(), |seen, server| {
-        let host = server.thingsboard.stats();
+        let stats = server.thingsboard.stats();
         let (handshakes, resumed) = server.front.as_ref().map_or((0, 0), TlsFront::handshakes);
         Seen {
-            requests: seen.requests + host.requests,
-            connections: seen.connections + host.connections_total,
-            connections_peak: seen.connections_peak.max(host.connections_peak),
-            in_flight_peak: seen.in_flight_peak.max(host.in_flight_peak),
+            requests: seen.requests + stats.requests,
+            connections: seen.connections + stats.connections_total,
+            connections_peak: seen.connections_peak.max(stats.connections_peak),
+            in_flight_peak: seen.in_flight_peak.max(stats.in_flight_peak),
             handshakes: seen.handshakes + handshakes,
             resumed: seen.resumed + resumed,
         }

@@ -25,7 +25,7 @@ pub fn path(name: &str) -> PathBuf {
 /// Whether cargo's progress is shown while it builds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Progress {
-    /// Shown on standard error, for a person who waits.
+    /// Shown on standard error.
     Shown,
     /// Shown only if the build fails.
     Hidden,

@@ -42,8 +42,8 @@ pub enum Behaviour {
     },
     /// Answers as if ThingsBoard's database failed: 500 with code 46.
     DatabaseError,
-    /// Answers as if ThingsBoard's database were dead: 500 with code 46, at once for wrong users and passwords, and later
-    /// for right ones; after 30 s on a real server. Nothing is counted, and the password policy is still answered.
+    /// Answers as if ThingsBoard's database were dead: 500 with code 46. Wrong users and passwords get it at once, right
+    /// ones later; on a real server after 30 s. Nothing is counted, and the password policy is still answered.
     DatabaseDead {
         /// How long a right password waits.
         after: Duration,

@@ -32,7 +32,7 @@ fn p15_each_bad_line_gets_one_error_and_the_connection_lives() {
         (r#"{"action":"refresh","all":"yes"}"#, "bad_request"),
         (r#"{"action":"refresh","customers":[]}"#, "bad_request"),
         (r#"{"action":"refresh","customers":["a"],"all":true}"#, "bad_request"),
-        (r#"{"action":"refresh","customers":["nobody"]}"#, "unknown_customer"),
+        (r#"{"action":"refresh","customers":["absent"]}"#, "unknown_customer"),
         (r#"{"action":"events","limit":0}"#, "bad_request"),
         (r#"{"action":"version","id":{}}"#, "bad_request"),
     ] {

@@ -60,8 +60,8 @@ fn a_customer_is_added_changed_and_removed_beside_the_running_daemon() {
     assert_eq!(installation.table().row("acme").tb_password, row.tb_password);
 
     refused(&customers(&installation, &add("acme", &row), &password), "tbtokend customers set acme");
-    refused(&customers(&installation, &["set", "nobody", "--user", "x"], ""), "there is no customer nobody");
-    refused(&customers(&installation, &["remove", "nobody"], ""), "tbtokend customers list");
+    refused(&customers(&installation, &["set", "absent", "--user", "x"], ""), "there is no customer absent");
+    refused(&customers(&installation, &["remove", "absent"], ""), "tbtokend customers list");
     refused(&customers(&installation, &["set", "acme", "--user", " "], ""), "its tb_username is blank");
     refused(
         &customers(&installation, &["set", "acme", "--url", "tb.example"], ""),

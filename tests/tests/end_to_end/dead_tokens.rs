@@ -1,4 +1,4 @@
-//! Tokens that ThingsBoard no longer takes, though their end lies ahead, are noticed and replaced; and nothing that proves
+//! Tokens that ThingsBoard no longer accepts before their end are noticed and replaced; and nothing that proves
 //! nothing leads to a login.
 
 use std::time::Duration;
@@ -136,24 +136,24 @@ fn what_proves_nothing_leads_to_no_login_and_a_token_follows_no_redirect() {
         Behaviour::Silent,
     ];
     let mut installation = Installation::new().with("thingsboard.request_timeout", "1s");
-    let mut hosts = Vec::new();
+    let mut servers = Vec::new();
     for (number, behaviour) in behaviours.into_iter().enumerate() {
-        let host = ThingsBoard::start();
-        installation = installation.with_row(Row::new(name(number), &host.add(User::new(name(number)))));
-        hosts.push((name(number), behaviour, host));
+        let server = ThingsBoard::start();
+        installation = installation.with_row(Row::new(name(number), &server.add(User::new(name(number)))));
+        servers.push((name(number), behaviour, server));
     }
     let daemon = installation.start();
-    daemon.until("all are valid", |status| status.tokens.summary.valid == hosts.len());
-    let before: Vec<u64> = hosts.iter().map(|(_, _, host)| host.stats().checks).collect();
-    for (_, behaviour, host) in &hosts {
-        host.set(behaviour.clone());
+    daemon.until("all are valid", |status| status.tokens.summary.valid == servers.len());
+    let before: Vec<u64> = servers.iter().map(|(_, _, server)| server.stats().checks).collect();
+    for (_, behaviour, server) in &servers {
+        server.set(behaviour.clone());
     }
-    for ((name, behaviour, host), before) in hosts.iter().zip(before) {
-        host.wait_until(&format!("{behaviour:?} is met"), |tally| tally.server().checks >= before + 3);
-        assert_eq!(host.user_stats(name).attempts, 1, "{behaviour:?}");
+    for ((name, behaviour, server), before) in servers.iter().zip(before) {
+        server.wait_until(&format!("{behaviour:?} is met"), |tally| tally.server().checks >= before + 3);
+        assert_eq!(server.user_stats(name).attempts, 1, "{behaviour:?}");
     }
     let status = daemon.status();
-    assert_eq!(status.tokens.summary.valid, hosts.len(), "{status:?}");
+    assert_eq!(status.tokens.summary.valid, servers.len(), "{status:?}");
     assert_eq!(elsewhere.stats().requests, 0, "no token goes elsewhere");
     assert!(!daemon.events().iter().any(|event| event.kind == EventKind::TokenDead));
 }

@@ -120,7 +120,7 @@ fn the_doctor_warns_of_passwords_that_all_users_can_read() {
     }
 }
 
-/// An operator who followed a wrong advice about `/etc/passwd` could not log in any more.
+/// After wrong advice about `/etc/passwd`, an operator could not log in any more.
 #[test]
 fn the_doctor_takes_no_rights_from_what_is_no_database() {
     use std::os::unix::fs::PermissionsExt as _;
@@ -194,7 +194,9 @@ pub(super) fn of_a_service() -> Option<Installation> {
     let installation = Installation::new();
     let chown = |path: &std::path::Path| std::os::unix::fs::chown(path, Some(SERVICE), Some(SERVICE));
     if !can || chown(installation.folder()).is_err() {
-        eprintln!("skipped: only root can start the daemon as another user, who must be able to run it");
+        eprintln!(
+            "skipped: only root can start the daemon as another user, and that user must be able to run it"
+        );
         return None;
     }
     std::fs::remove_file(installation.table().path()).unwrap();

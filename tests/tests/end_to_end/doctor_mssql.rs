@@ -259,7 +259,7 @@ fn a_wrong_clock_is_reported() {
     finds(&installation, &["the server's clock is 9", "s behind this machine's"]);
 }
 
-/// Adds a row whose expiry was written in a zone that many minutes ahead of UTC, a quarter of an hour after its token was
+/// Adds a row with an expiry in a zone this many minutes ahead of UTC. It ends a quarter of an hour after its token was
 /// issued.
 fn row_of_an_old_writer(server: &SqlServer, thingsboard: &ThingsBoard, ahead: i64) {
     let issued = clock::now();

@@ -75,7 +75,7 @@ fn the_old_api_is_answered_over_a_real_port_and_shows_no_secret() {
         (401, get(port, API, &token("other"))),
         (403, post(port, r#"{"action":"start"}"#, &token("read"))),
         (404, get(port, "/nothing", "")),
-        (404, post(port, r#"{"action":"refresh","customers":["nobody"]}"#, &token("write"))),
+        (404, post(port, r#"{"action":"refresh","customers":["absent"]}"#, &token("write"))),
         (405, ask(port, "PUT", API, &[], "")),
         (415, ask(port, "POST", API, &[("Authorization", &format!("Bearer {}", token("write")))], "{}")),
         (421, raw(port, "GET /api/events HTTP/1.1\r\nHost: evil.example\r\nConnection: close\r\n\r\n")),

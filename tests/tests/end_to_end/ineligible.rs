@@ -49,7 +49,7 @@ fn the_id_of_a_row_without_a_password_is_no_beginning_of_another() {
     let installation = Installation::new().with_rows([&acme, &test]);
     let daemon = installation.start();
     let valid = daemon.until_customer("acme-test", "is valid", |row| row.token_status == TokenStatus::Valid);
-    let ids = vec!["nobody".to_owned(), "acme".to_owned()];
+    let ids = vec!["absent".to_owned(), "acme".to_owned()];
     let refresh =
         |wait| Request::Refresh(Refresh { customers: Some(ids.clone()), wait, ..Refresh::default() });
     let status = Request::Status(StatusQuery { customers: Rows::Only(ids.clone()), since: None });

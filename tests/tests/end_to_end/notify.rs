@@ -97,7 +97,7 @@ fn p32_a_kill_between_firing_and_resolved_repeats_nothing() {
     let daemon = installation.start();
     daemon.wait_for_log("3 customers");
     daemon.until("its breaker is open", |status| {
-        status.hosts.iter().flatten().any(|host| host.state != tbtoken_proto::BreakerState::Closed)
+        status.servers.iter().flatten().any(|server| server.breaker != tbtoken_proto::BreakerState::Closed)
     });
     thingsboard.set(Behaviour::Normal);
     daemon.until("all are valid", |status| status.tokens.summary.valid == 3);

@@ -24,13 +24,13 @@ fn a_wrong_clock_is_shown_and_logged_once_and_does_no_harm() {
     let installation = Installation::new().with_rows(&rows);
     let daemon = installation.start();
     let all = daemon.until("all customers are valid", |status| status.tokens.summary.valid == 3);
-    let hosts = all.hosts.clone().unwrap();
+    let servers = all.servers.clone().unwrap();
     let skew = |url: &str| {
         let name = host_of(url).unwrap();
-        hosts.iter().find(|host| host.host == name).unwrap().skew_ms.unwrap()
+        servers.iter().find(|server| server.name == name).unwrap().skew_ms.unwrap()
     };
-    assert!((skew(&wrong.url()) + 90 * 60_000).abs() < 3_000, "{hosts:?}");
-    assert!(skew(&right.url()).abs() < 3_000, "{hosts:?}");
+    assert!((skew(&wrong.url()) + 90 * 60_000).abs() < 3_000, "{servers:?}");
+    assert!(skew(&right.url()).abs() < 3_000, "{servers:?}");
     daemon.refresh_customer("late");
     let log = daemon.log();
     assert_eq!(log.matches("the clock of").count(), 1, "{log}");
@@ -39,26 +39,26 @@ fn a_wrong_clock_is_shown_and_logged_once_and_does_no_harm() {
     // A request without customers gets no servers, one for a customer gets its server, and one with the newest revision gets
     // none.
     let since = Some(daemon.status().daemon.revision);
-    assert_eq!(status(&daemon, StatusQuery { customers: Rows::None, since: None }).hosts, None);
+    assert_eq!(status(&daemon, StatusQuery { customers: Rows::None, since: None }).servers, None);
     let one = status(&daemon, StatusQuery { customers: Rows::Only(vec!["fine".into()]), since: None });
-    assert_eq!(one.hosts.unwrap().iter().map(|host| &*host.host).collect::<Vec<_>>(), [right.url()]);
+    assert_eq!(one.servers.unwrap().iter().map(|server| &*server.name).collect::<Vec<_>>(), [right.url()]);
     let nothing_new = status(&daemon, StatusQuery { customers: Rows::All, since });
-    assert_eq!(nothing_new.hosts, Some(vec![]));
+    assert_eq!(nothing_new.servers, Some(vec![]));
 }
 
 #[test]
-fn a_server_that_does_not_answer_is_shown_as_broken_and_opens_again() {
+fn a_server_that_does_not_answer_has_an_open_breaker_until_it_answers() {
     let dead = ThingsBoard::start();
     let rows: Vec<Row> =
         dead.add_many(5, |n| User::new(format!("ops{n}"))).iter().map(|a| Row::new(&a.username, a)).collect();
     dead.set(Behaviour::Refuse);
     let installation = Installation::new().with_rows(&rows);
     let daemon = installation.start();
-    let state = |status: &StatusReply| status.hosts.as_ref().unwrap()[0].state;
-    let seen = daemon.until("its breaker is open", |status| state(status) == BreakerState::Open);
-    assert_eq!(seen.hosts.clone().unwrap()[0].skew_ms, None);
+    let breaker = |status: &StatusReply| status.servers.as_ref().unwrap()[0].breaker;
+    let seen = daemon.until("its breaker is open", |status| breaker(status) == BreakerState::Open);
+    assert_eq!(seen.servers.clone().unwrap()[0].skew_ms, None);
     dead.set(Behaviour::Normal);
-    daemon.until("it is open again", |status| {
-        state(status) == BreakerState::Closed && status.tokens.summary.valid == 5
+    daemon.until("its breaker is closed again", |status| {
+        breaker(status) == BreakerState::Closed && status.tokens.summary.valid == 5
     });
 }

@@ -20,8 +20,8 @@ fn outcomes(reply: RefreshReply) -> Vec<(String, OutcomeStatus)> {
     reply.result.unwrap().details.into_iter().map(|one| (one.customer_id, one.status)).collect()
 }
 
-/// Waits for another second. Expiries have whole seconds, and a token does not replace one with the same expiry, so a second
-/// renewal within the same second would not be written.
+/// Waits for another second. Expiries have whole seconds, and a token does not replace one with the same expiry. So a
+/// second renewal in the same second would not be written.
 fn in_another_second(installation: &Installation) {
     let expiry = installation.table().row("good").expiry().unwrap();
     let another = expiry - TimeDelta::minutes(15) + TimeDelta::seconds(1);

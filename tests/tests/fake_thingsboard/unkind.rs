@@ -33,7 +33,7 @@ fn failed(server: &ThingsBoard) -> (u32, u32) {
 fn a_probe_is_an_unknown_user_that_is_counted_apart() {
     let (server, _) = server();
     assert_eq!(log_in_as(&server, PROBE, "x").error(), (401, 10, "Invalid username or password".into()));
-    assert_eq!(log_in_as(&server, "nobody@acme.example", &wrong()).status, 401);
+    assert_eq!(log_in_as(&server, "absent@acme.example", &wrong()).status, 401);
     let stats = server.stats();
     assert_eq!((stats.requests, stats.probes, stats.unknown_users), (2, 1, 1));
     server.set(Behaviour::Page(502));

@@ -4,8 +4,8 @@ use tokio::time::{Duration, Instant};
 
 use super::world::{Row, World};
 
-/// How long a token may be stale after a fault (no daemon, a clock step, a changed row, a fault of the database or the
-/// server): the current wake, the next one, and a pass that waits for a silent server.
+/// How long a token may be stale after a fault: no daemon, a clock step, a changed row, a fault of the database or the
+/// server. It is the current wake, the next one, and a pass that waits for a silent server.
 pub(crate) const SHORT: Duration = Duration::from_secs(180);
 
 /// The same for a token that ended during the fault: the longest back-off (30 minutes and 20 %), and `SHORT`.

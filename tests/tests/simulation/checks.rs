@@ -1,5 +1,5 @@
-//! Checks of tokens come last. However many tokens of one server are in question, no renewal and no operator waits for them,
-//! and they go to no server faster than one at a time.
+//! Checks of tokens come last. No renewal and no operator waits for checks, even if many tokens of a server are in
+//! question. A server gets one check at a time.
 
 use std::collections::BTreeMap;
 
@@ -135,7 +135,8 @@ async fn story() {
     };
     sleep(Duration::from_secs(1)).await;
     assert!(world.lock().audit.checks > checks, "the others are being checked");
-    let named = Selection::Ids { ids: [CustomerId::new("0")].into(), leave: Leave::Asked, even_parked: true };
+    let named =
+        Selection::Ids { ids: [CustomerId::new("0")].into(), leave: Leave::Requested, even_parked: true };
     let answer = handle.refresh(named, true).await.unwrap();
     answer.await.unwrap().unwrap();
     let waited = began.elapsed();

@@ -22,22 +22,22 @@ impl World {
         self.jump += by;
         self.jumped_at = self.true_time();
         if by < TimeDelta::zero() {
-            self.set_back_at = Instant::now();
-            self.set_back_by -= by;
+            self.stepped_back_at = Instant::now();
+            self.stepped_back_by -= by;
         }
     }
 
-    /// Whether the row's expiry is too late because of a clock step back, and no daemon can know it. Either the daemon that
-    /// saw the step has ended, or the row did not exist, was written between two polls, or has a fraction of a second,
-    /// which no daemon writes.
+    /// Whether the row's expiry is too late because of a clock step back, and no daemon can know it. The daemon that saw
+    /// the step has ended, or the row did not exist then, or it was written between two polls. Or the expiry has a fraction
+    /// of a second, which no daemon writes.
     pub(crate) fn is_misdated_past_knowing(&self, user: usize) -> bool {
         let row = &self.rows[&user];
         let (Some(token), Some(expiry)) = (&row.in_row, row.expiry) else { return false };
         let wrong_by = expiry - self.jump - token.ends_at;
-        let was_seen = token.daemon.is_some() || token.written_at + LOOK < self.set_back_at;
+        let was_seen = token.daemon.is_some() || token.written_at + LOOK < self.stepped_back_at;
         let may_be_ours = expiry.timestamp_subsec_nanos() == 0;
-        let is_known = may_be_ours && was_seen && self.started_at.max(row.came_at) < self.set_back_at;
-        token.written_at <= self.set_back_at && !is_known && wrong_by > COVERED_BY_THE_WINDOW
+        let is_known = may_be_ours && was_seen && self.started_at.max(row.came_at) < self.stepped_back_at;
+        token.written_at <= self.stepped_back_at && !is_known && wrong_by > COVERED_BY_THE_WINDOW
     }
 
     /// Whether the row's expiry is later than the end of its token.

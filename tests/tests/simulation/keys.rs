@@ -74,7 +74,7 @@ impl World {
         }
     }
 
-    /// Whether ThingsBoard no longer takes the token. One that is in no row any more does not matter.
+    /// Whether ThingsBoard no longer accepts the token. One that is in no row any more does not matter.
     pub(crate) fn is_dead(&mut self, token: &str) -> bool {
         let found = self.rows.iter().find(|(_, row)| row.token.as_deref() == Some(token));
         let Some((user, row)) = found else { return false };

@@ -1,5 +1,5 @@
-//! The simulation: a day of the real engine in seconds. Scheduler, plan, pass and state run against an in-memory ThingsBoard
-//! and an in-memory store, on tokio's paused clock, with random faults that follow from a seed.
+//! The simulation: a day of the real engine in seconds. Scheduler, plan, pass and state run against ThingsBoard servers and
+//! a store in memory, on tokio's paused clock. A seed determines all random faults.
 //!
 //! A test run uses a hundred seeds, each for a day of a small world. By hand:
 //!

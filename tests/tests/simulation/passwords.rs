@@ -1,5 +1,5 @@
-//! Promise 2, for each user of ThingsBoard: how many wrong passwords are counted, how often the same credentials are
-//! rejected, and that one password of an account is in flight at a time.
+//! Promise 2, for each user of ThingsBoard: limits of the wrong passwords that are counted and of repeated rejections. One
+//! password of an account is in flight at a time.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -335,7 +335,7 @@ impl World {
             self.rows.get_mut(&user).unwrap().last_charge_since = None;
             return;
         };
-        let server = BaseUrl::parse(&row.url()).unwrap().host_key();
+        let server = BaseUrl::parse(&row.url()).unwrap().server_key();
         let charges = known.charges_against(server.as_str(), &username(credentials.login, credentials.name));
         if charges == 0 && known.rejected.is_empty() {
             self.rows.get_mut(&user).unwrap().last_charge_since = None;

@@ -15,12 +15,11 @@ const MOST_REQUESTS_A_MINUTE: u32 = 20;
 /// The most polls of one daemon in a minute, including those for operators.
 const MOST_POLLS_A_MINUTE: u32 = 60;
 
-/// The most requests of one daemon to a server in trouble in a minute: a probe or two for each wake, some for an operator,
-/// and some after a restart, when the daemon must find out again.
+/// The most requests of one daemon to a server in trouble in a minute. These are a probe or two for each wake, some for an
+/// operator, and some after a restart.
 const MOST_IN_TROUBLE_A_MINUTE: u32 = 30;
 
-/// How many more requests it may send during the whole fault: those of a limit that halves from its maximum,
-/// 64 + 32 + … + 1.
+/// The most further requests during the whole fault: the limit halves from its maximum, 64 + 32 + … + 1.
 const MOST_UNTIL_IT_IS_KNOWN: u32 = 127;
 
 /// The shortest wait after a first failure: a minute, less 20 %.

@@ -5,7 +5,7 @@ use std::fmt;
 use chrono::TimeDelta;
 use tbtokend::engine::credentials::Leave;
 use tbtokend::engine::handle::Handle;
-use tbtokend::engine::outcome::{NotRefreshed, Refreshed};
+use tbtokend::engine::outcome::{Outcomes, RefreshRefusal};
 use tbtokend::engine::plan::Selection;
 use tbtokend::engine::scheduler::Scheduler;
 use tbtokend::model::{CustomerId, Lifetime};
@@ -36,8 +36,8 @@ pub(crate) struct Setup {
 }
 
 impl Setup {
-    /// Makes the usual setup of a seed: few customers, so that many seeds take little time; some servers; and in a quarter of
-    /// the cases a second daemon on the same table.
+    /// Makes the usual setup of a seed: some servers, and few customers, so that many seeds take little time. In a quarter
+    /// of the cases a second daemon uses the same table.
     pub(crate) fn of(seed: u64) -> Self {
         let mut rng = Rng::new(seed ^ 0x5EED);
         let servers = rng.pick(&[2, 3, 5, 8]);
@@ -83,7 +83,7 @@ struct Daemon {
     killed: CancellationToken,
 }
 
-type Answer = oneshot::Receiver<Result<Refreshed, NotRefreshed>>;
+type Answer = oneshot::Receiver<Result<Outcomes, RefreshRefusal>>;
 
 impl Daemon {
     fn start(world: &Shared) -> Self {
@@ -273,7 +273,7 @@ impl World {
                 self.note_named_row(user, with_force);
                 Selection::Ids {
                     ids: [CustomerId::new(user.to_string())].into(),
-                    leave: if with_force { Leave::Forced } else { Leave::Asked },
+                    leave: if with_force { Leave::Forced } else { Leave::Requested },
                     even_parked: true,
                 }
             }

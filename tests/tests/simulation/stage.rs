@@ -24,7 +24,7 @@ pub(crate) fn parts<S, L>(world: &Shared, store: S, logins: L) -> Parts<S, L> {
         },
         limits: Limits {
             in_flight: 512,
-            per_host: 64,
+            per_server: 64,
             budget: budget(REQUEST_TIMEOUT),
             request_timeout: REQUEST_TIMEOUT,
         },

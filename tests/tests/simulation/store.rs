@@ -166,8 +166,8 @@ fn user_of(id: &CustomerId) -> usize {
 }
 
 impl World {
-    /// Saves a token by the rules of the real stores: the row exists, its URL and user are exactly those of the renewal, and
-    /// it has no token with a later expiry.
+    /// Saves a token by the rules of the real stores. The row exists, its URL and user equal those of the renewal, and it
+    /// has no token with a later expiry.
     fn save(&mut self, daemon: u32, renewal: &Renewal) -> Saved {
         let user = user_of(&renewal.id);
         self.note_token_settled(renewal.token.jwt().expose());

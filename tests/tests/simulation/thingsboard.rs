@@ -4,7 +4,7 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use tbtokend::model::{Failure, Unexpected};
+use tbtokend::model::{Failure, UnexpectedAnswer};
 use tbtokend::thingsboard::RefreshError;
 use tokio::sync::oneshot;
 use tokio::time::{Duration, Instant, sleep};
@@ -81,14 +81,14 @@ impl Loss {
             Self::Closed => Failure::Interrupted { why: "connection closed".to_owned() },
             Self::Status(status) => Failure::ServerError { status, retry_after: None },
             Self::Limited => Failure::RateLimited { retry_after: None },
-            Self::Forbidden => unexpected(Unexpected::Status { status: 403 }),
-            Self::NotFound => unexpected(Unexpected::Status { status: 404 }),
-            Self::Page => unexpected(Unexpected::NotJson),
-            Self::NoToken => unexpected(Unexpected::NoToken),
-            Self::TooLong => unexpected(Unexpected::TooLong),
-            Self::ProxyLogin => unexpected(Unexpected::ProxyLogin),
+            Self::Forbidden => unexpected(UnexpectedAnswer::Status { status: 403 }),
+            Self::NotFound => unexpected(UnexpectedAnswer::Status { status: 404 }),
+            Self::Page => unexpected(UnexpectedAnswer::NotJson),
+            Self::NoToken => unexpected(UnexpectedAnswer::NoToken),
+            Self::TooLong => unexpected(UnexpectedAnswer::TooLong),
+            Self::ProxyLogin => unexpected(UnexpectedAnswer::ProxyLogin),
             Self::Redirect => {
-                unexpected(Unexpected::Redirect { location: "http://elsewhere.example".to_owned() })
+                unexpected(UnexpectedAnswer::Redirect { location: "http://elsewhere.example".to_owned() })
             }
         }))
     }

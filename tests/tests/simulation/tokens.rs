@@ -15,7 +15,7 @@ const WINDOW: TimeDelta = TimeDelta::minutes(5);
 /// How long a daemon may use what it read before a change of the row: a poll, a pass and its last request.
 const LAST_READ: Duration = Duration::from_secs(60);
 
-/// How much later than its true end the expiry of a token may be: server and daemon use whole seconds, and the answer takes
+/// How much later than its true end the expiry of a token may be. Server and daemon use whole seconds, and the answer takes
 /// some time.
 const ROUNDING: TimeDelta = TimeDelta::seconds(2);
 
@@ -24,14 +24,14 @@ const ROUNDING: TimeDelta = TimeDelta::seconds(2);
 pub(crate) struct InRow {
     /// When it was issued, by the true time.
     pub(crate) issued_at: DateTime<Utc>,
-    /// A daemon was told that its server does not take it any more.
+    /// A daemon knows that its server no longer accepts it.
     pub(crate) is_dead: bool,
     /// The true end of the token.
     pub(crate) ends_at: DateTime<Utc>,
     /// The end of the declared life, by the true time; `None` if an application wrote the token.
     declared_end: Option<DateTime<Utc>>,
     /// The sum of all steps back of the clock at the time of the write.
-    set_back_by: TimeDelta,
+    stepped_back_by: TimeDelta,
     /// The declared life; `None` if an application wrote the token and the daemon cannot know it.
     life: Option<TimeDelta>,
     /// Whether the clock stepped between its issue and its write.
@@ -95,8 +95,8 @@ impl World {
         self.violation(promise, *user, &what);
     }
 
-    /// Whether the row may want a token: it is due as far as the daemon knows, an operator has requested it, or it was changed
-    /// so recently that the daemon may not know it.
+    /// Whether the row may need a token: it is due as far as the daemon knows, or an operator has requested it. A recently
+    /// changed row may need one too, because the daemon may not know the change.
     fn wants(&self, user: usize, daemon: u32) -> bool {
         let row = &self.rows[&user];
         if row.asked || row.changed_at.elapsed() <= LAST_READ {
@@ -162,7 +162,7 @@ impl World {
             declared_end: Some(issued_at + renewal.life),
             life: Some(renewal.life),
             daemon: Some(daemon),
-            set_back_by: self.set_back_by,
+            stepped_back_by: self.stepped_back_by,
             is_of_another_clock,
             written_at: Instant::now(),
         };
@@ -195,7 +195,7 @@ impl World {
             declared_end: None,
             life: None,
             daemon: None,
-            set_back_by: self.set_back_by,
+            stepped_back_by: self.stepped_back_by,
             is_of_another_clock: false,
             written_at: Instant::now(),
         });
@@ -209,7 +209,7 @@ impl World {
         let Some(token) = &row.in_row else { return Some([declared; 2]) };
         let lives = token.declared_end.map_or(declared, |end| end - self.true_time());
         // A daemon that saw several clock steps, back and forward, assumes a shorter life than the true one.
-        let seen = declared - (self.set_back_by - token.set_back_by);
+        let seen = declared - (self.stepped_back_by - token.stepped_back_by);
         Some([lives.min(declared).min(seen), lives.max(declared)])
     }
 

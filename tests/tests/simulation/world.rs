@@ -279,9 +279,9 @@ pub(crate) struct World {
     pub(crate) checks: AllChecks,
     pub(crate) clock_moved_at: Instant,
     /// The time of the last step back of the clock.
-    pub(crate) set_back_at: Instant,
+    pub(crate) stepped_back_at: Instant,
     /// The sum of all steps back.
-    pub(crate) set_back_by: TimeDelta,
+    pub(crate) stepped_back_by: TimeDelta,
     /// The true time of the last clock step.
     pub(crate) jumped_at: DateTime<Utc>,
     pub(crate) serial: u64,
@@ -388,8 +388,8 @@ impl World {
             polls: BTreeMap::new(),
             checks: AllChecks::new(),
             clock_moved_at: now,
-            set_back_at: now,
-            set_back_by: TimeDelta::zero(),
+            stepped_back_at: now,
+            stepped_back_by: TimeDelta::zero(),
             jumped_at: DateTime::UNIX_EPOCH,
             serial: 0,
             declared_life,

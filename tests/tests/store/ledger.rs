@@ -1,5 +1,4 @@
-//! The cases of every ledger: in a SQLite file beside the customers, in SQL Server, and in its own file if the server has no
-//! table for it.
+//! The cases of every ledger: beside the customers in SQLite, in SQL Server, and in its own file.
 
 use std::sync::Arc;
 

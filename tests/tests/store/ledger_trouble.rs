@@ -178,8 +178,8 @@ async fn p02_a_table_without_permission_or_with_another_schema_is_an_error() {
     assert!(!file(&place).exists());
 }
 
-/// The daemon is stopped, the DBA makes the table, the daemon starts: what the file holds is not lost, however often the power
-/// fails before it is in the table.
+/// The daemon is stopped, the DBA makes the table, the daemon starts. The contents of the file are not lost, even if the
+/// power fails before they are in the table.
 #[tokio::test]
 async fn p02_what_is_left_in_the_file_comes_along_until_it_is_in_the_table() {
     let place = without_a_table().await;

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tbtoken_tests::thingsboard::answer::Answer;
 use tbtoken_tests::thingsboard::{Behaviour, Certificate, CertificateKind, ThingsBoard, TlsFront, User};
-use tbtokend::model::{BaseUrl, Failure, Unexpected};
+use tbtokend::model::{BaseUrl, Failure, UnexpectedAnswer};
 
 use crate::ground::{FixedServer, TIMEOUT, client, log_in, log_in_as, words};
 
@@ -20,10 +20,16 @@ async fn odd_answers_get_their_right_reasons() {
     let many = |count| (0..count).fold(Answer::html(200, "x"), |answer, _| answer.with_header("X-Many", "v"));
     let wait = Some(Duration::from_secs(7));
     for (answer, failure) in [
-        (Answer::html(200, "x").with_header("Content-Encoding", "gzip"), unexpected(Unexpected::Encoded)),
-        (Answer::html(200, "x").with_header("Content-Encoding", "identity"), unexpected(Unexpected::NotJson)),
-        (many(150), unexpected(Unexpected::LongHead)),
-        (many(90), unexpected(Unexpected::NotJson)),
+        (
+            Answer::html(200, "x").with_header("Content-Encoding", "gzip"),
+            unexpected(UnexpectedAnswer::Encoded),
+        ),
+        (
+            Answer::html(200, "x").with_header("Content-Encoding", "identity"),
+            unexpected(UnexpectedAnswer::NotJson),
+        ),
+        (many(150), unexpected(UnexpectedAnswer::LongHead)),
+        (many(90), unexpected(UnexpectedAnswer::NotJson)),
         (
             Answer::html(503, "x").with_header("Retry-After", "7"),
             Failure::ServerError { status: 503, retry_after: wait },
@@ -60,7 +66,7 @@ async fn http_and_https_have_different_messages() {
     let text = words(&client, &says.url()).await;
     assert!(text.starts_with("the server speaks TLS on this port: write https:// into tb_url"), "{text}");
     let status = client.request_status(&BaseUrl::parse(&says.url()).unwrap()).await;
-    assert_eq!(status, Err(Failure::UnexpectedResponse(Unexpected::Tls)), "the doctor says the same");
+    assert_eq!(status, Err(Failure::UnexpectedResponse(UnexpectedAnswer::Tls)), "the doctor says the same");
 
     let says = FixedServer::new("HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n");
     let text = words(&client, &says.url().replace("http://", "https://")).await;
@@ -71,7 +77,7 @@ async fn http_and_https_have_different_messages() {
     let says = FixedServer::new("SSH-2.0-OpenSSH_9.6\r\n");
     assert_eq!(
         log_in(&client, &says.url(), TIMEOUT).await,
-        Err(Failure::UnexpectedResponse(Unexpected::NotHttp))
+        Err(Failure::UnexpectedResponse(UnexpectedAnswer::NotHttp))
     );
 }
 

@@ -12,30 +12,30 @@ const NAME: &str = "ops@acme.example";
 
 /// A server with a user, and a token of it.
 async fn with_token(client: &Client) -> (ThingsBoard, BaseUrl, Secret) {
-    let host = ThingsBoard::start();
-    let account = host.add(User::new(NAME));
+    let thingsboard = ThingsBoard::start();
+    let account = thingsboard.add(User::new(NAME));
     let grant = log_in_as(client, &account, TIMEOUT).await.unwrap();
     let base = BaseUrl::parse(&account.url).unwrap();
-    (host, base, grant.token.jwt().clone())
+    (thingsboard, base, grant.token.jwt().clone())
 }
 
 #[tokio::test]
 async fn a_token_works_until_its_key_its_password_or_its_user_goes() {
     const EXPIRED: TokenAnswer = TokenAnswer::Dead(DeadCause::ExpiredEarly);
     let client = client();
-    let (host, base, token) = with_token(&client).await;
+    let (thingsboard, base, token) = with_token(&client).await;
     assert_eq!(client.check(&base, &token).await, TokenAnswer::Works);
-    host.disable(NAME);
+    thingsboard.disable(NAME);
     assert_eq!(client.check(&base, &token).await, TokenAnswer::Works, "until it ends");
-    host.change_settings(|settings| settings.skew = chrono::TimeDelta::seconds(2));
-    host.end_sessions(NAME);
+    thingsboard.change_settings(|settings| settings.skew = chrono::TimeDelta::seconds(2));
+    thingsboard.end_sessions(NAME);
     assert_eq!(client.check(&base, &token).await, EXPIRED);
-    host.restart();
+    thingsboard.restart();
     assert_eq!(client.check(&base, &token).await, TokenAnswer::Works, "it has forgotten what is outdated");
-    host.change_signing_key();
+    thingsboard.change_signing_key();
     assert_eq!(client.check(&base, &token).await, EXPIRED);
-    let (host, base, token) = with_token(&client).await;
-    host.remove(NAME);
+    let (thingsboard, base, token) = with_token(&client).await;
+    thingsboard.remove(NAME);
     assert_eq!(client.check(&base, &token).await, EXPIRED);
 }
 
@@ -44,7 +44,7 @@ async fn what_is_no_answer_of_thingsboard_says_nothing_and_no_token_follows_a_re
     let settings = ClientSettings { request_timeout: Duration::from_millis(300), ..settings() };
     let client = Client::new(&settings).unwrap();
     let elsewhere = ThingsBoard::start();
-    let (host, base, token) = with_token(&self::client()).await;
+    let (thingsboard, base, token) = with_token(&self::client()).await;
     let to_there =
         |status| Behaviour::Redirect { status, location: format!("{}/api/auth/user", elsewhere.url()) };
     for (behaviour, expected) in [
@@ -62,7 +62,7 @@ async fn what_is_no_answer_of_thingsboard_says_nothing_and_no_token_follows_a_re
         (Behaviour::Reset, TokenAnswer::NoAnswer),
         (Behaviour::Refuse, TokenAnswer::NoAnswer),
     ] {
-        host.set(behaviour.clone());
+        thingsboard.set(behaviour.clone());
         assert_eq!(client.check(&base, &token).await, expected, "{behaviour:?}");
     }
     assert_eq!(elsewhere.stats().requests, 0);

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use tbtoken_tests::thingsboard::{Behaviour, Settings, ThingsBoard, User};
-use tbtokend::model::{BaseUrl, Failure, FailureKind, Secret, Unexpected};
+use tbtokend::model::{BaseUrl, Failure, FailureKind, Secret, UnexpectedAnswer};
 use tbtokend::thingsboard::{Logins as _, Probe, RefreshError};
 
 use crate::ground::{BRIEFLY, FixedServer, TIMEOUT, client, log_in, log_in_as};
@@ -103,9 +103,9 @@ async fn each_way_to_lose_an_answer_has_its_name() {
                     .into(),
             },
         ),
-        (Behaviour::Garbage, unexpected(Unexpected::NotHttp)),
-        (Behaviour::EndlessHead, unexpected(Unexpected::LongHead)),
-        (Behaviour::EndlessBody, unexpected(Unexpected::TooLong)),
+        (Behaviour::Garbage, unexpected(UnexpectedAnswer::NotHttp)),
+        (Behaviour::EndlessHead, unexpected(UnexpectedAnswer::LongHead)),
+        (Behaviour::EndlessBody, unexpected(UnexpectedAnswer::TooLong)),
         (Behaviour::EndlessInterim, Failure::Timeout { after: BRIEFLY }),
     ] {
         server.set(behaviour.clone());
@@ -199,6 +199,6 @@ async fn a_refused_refresh_token_shows_whether_the_password_was_changed() {
     assert_eq!(client.refresh(&base, &token).await, Err(RefreshError::Rejected { is_outdated: false }));
     let says = FixedServer::new(b"HTTP/1.1 401 \r\nContent-Length: 6\r\n\r\n<html>".to_vec());
     let portal = client.refresh(&BaseUrl::parse(&says.url()).unwrap(), &Secret::new("x.y.z")).await;
-    let proxy_login = Failure::UnexpectedResponse(Unexpected::ProxyLogin);
+    let proxy_login = Failure::UnexpectedResponse(UnexpectedAnswer::ProxyLogin);
     assert_eq!(portal, Err(RefreshError::Failed(proxy_login)), "no reason to send a password");
 }

@@ -4,7 +4,7 @@ use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 
 use tbtoken_tests::thingsboard::{Certificate, CertificateKind, ThingsBoard, TlsFront, User};
-use tbtokend::model::{Failure, Unexpected};
+use tbtokend::model::{Failure, UnexpectedAnswer};
 use tbtokend::thingsboard::{Client, ClientSettings};
 
 use crate::ground::{FixedServer, TIMEOUT, log_in, settings, words};
@@ -60,7 +60,7 @@ async fn https_goes_through_a_tunnel_and_http_to_the_proxy_itself() {
     // With plain HTTP, the proxy gets the whole URL.
     let client = Client::new(&through(&format!("http://{}", server.address()))).unwrap();
     let failure = log_in(&client, "http://tb.invalid", TIMEOUT).await.unwrap_err();
-    assert_eq!(failure, Failure::UnexpectedResponse(Unexpected::Status { status: 404 }));
+    assert_eq!(failure, Failure::UnexpectedResponse(UnexpectedAnswer::Status { status: 404 }));
     assert_eq!(server.stats().requests, 2);
 }
 
@@ -89,7 +89,7 @@ async fn a_proxy_that_does_not_work_is_named_in_the_message() {
     // A request without TLS may have been forwarded, whatever the proxy answers.
     let client = Client::new(&through(&format!("http://{}", asks.address))).unwrap();
     let failure = log_in(&client, "http://tb.invalid", TIMEOUT).await.unwrap_err();
-    assert_eq!(failure, Failure::UnexpectedResponse(Unexpected::ProxyAuthentication));
+    assert_eq!(failure, Failure::UnexpectedResponse(UnexpectedAnswer::ProxyAuthentication));
     assert!(failure.to_string().contains("thingsboard.proxy"));
     let client = Client::new(&through(&format!("http://{closed}"))).unwrap();
     let text = words(&client, "http://tb.invalid").await;

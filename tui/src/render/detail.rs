@@ -73,9 +73,9 @@ pub(super) fn lines(app: &App, id: &str, columns: usize) -> Vec<Line<'static>> {
         return wrap(&gone, columns).into_iter().map(|line| Line::raw(format!(" {line}"))).collect();
     };
     let explanation = explain::explain(customer, app.loop_state(), now);
-    let host = app.scene().snapshot.host_of(customer);
+    let server = app.scene().snapshot.server_of(customer);
     let mut lines = Vec::new();
-    for field in explain::describe(customer, host, &explanation, now) {
+    for field in explain::describe(customer, server, &explanation, now) {
         let style = match field.emphasis {
             Emphasis::Title => theme.strong(),
             Emphasis::Status => theme.status(customer.token_status),
@@ -162,12 +162,12 @@ fn facts(app: &App, customer: &Customer, columns: usize) -> Line<'static> {
         Piece::new(0, format!("last success {last}"), plain),
         Piece::new(1, token, plain),
     ];
-    let host = app.scene().snapshot.host_of(customer);
-    if let Some(host) = host {
-        if matches!(host.state, BreakerState::HalfOpen | BreakerState::Open) {
+    let server = app.scene().snapshot.server_of(customer);
+    if let Some(server) = server {
+        if matches!(server.breaker, BreakerState::HalfOpen | BreakerState::Open) {
             pieces.push(Piece::new(3, "server down", app.theme.warn()));
         }
-        pieces.extend(host.skew_ms.map(|skew| Piece::new(4, format!("skew {}", words::skew(skew)), plain)));
+        pieces.extend(server.skew_ms.map(|skew| Piece::new(4, format!("skew {}", words::skew(skew)), plain)));
     }
     line::fit(pieces, columns, &[3, 2])
 }

@@ -9,8 +9,8 @@ use std::collections::BTreeSet;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use tbtoken_proto::{
-    BreakerState, Cron, Customer, Daemon, Event, EventKind, Failure, FailureKind, Host, LastRun, Phase,
-    Revision, Seq, StatusReply, Summary, TokenStatus, Tokens, Trigger, host_of, in_trouble,
+    BreakerState, Cron, Customer, Daemon, Event, EventKind, Failure, FailureKind, LastRun, Phase, Revision,
+    Seq, Server, StatusReply, Summary, TokenStatus, Tokens, Trigger, host_of, in_trouble,
 };
 
 /// The time of all snapshots.
@@ -244,9 +244,9 @@ pub fn busy_events(customers: &[Customer], now: DateTime<Utc>) -> Vec<Event> {
 /// Creates a complete answer about these customers.
 pub fn status(customers: Vec<Customer>, now: DateTime<Utc>) -> StatusReply {
     let summary = summarize(&customers);
-    let hosts = hosts(&customers);
+    let servers = servers(&customers);
     StatusReply {
-        hosts: Some(hosts),
+        servers: Some(servers),
         cron: Cron {
             running: true,
             description: "ThingsBoard Token Refresh (runs every minute)".to_owned(),
@@ -295,13 +295,13 @@ pub fn status(customers: Vec<Customer>, now: DateTime<Utc>) -> StatusReply {
 }
 
 /// Returns the servers of these customers; the circuit breaker of the one that refuses connections is open.
-pub fn hosts(customers: &[Customer]) -> Vec<Host> {
+pub fn servers(customers: &[Customer]) -> Vec<Server> {
     let names: BTreeSet<String> = customers.iter().filter_map(|customer| host_of(&customer.tb_url)).collect();
-    let host = |host: String| match host.contains("dunes") {
-        true => Host { host, skew_ms: None, limit: 4, state: BreakerState::Open },
-        false => Host { host, skew_ms: Some(300), limit: 8, state: BreakerState::Closed },
+    let server = |name: String| match name.contains("dunes") {
+        true => Server { name, skew_ms: None, limit: 4, breaker: BreakerState::Open },
+        false => Server { name, skew_ms: Some(300), limit: 8, breaker: BreakerState::Closed },
     };
-    names.into_iter().map(host).collect()
+    names.into_iter().map(server).collect()
 }
 
 /// Counts customers as the daemon does.

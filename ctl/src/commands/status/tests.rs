@@ -51,7 +51,7 @@ fn rows() -> Vec<Customer> {
 fn reply() -> StatusReply {
     let ago = |seconds| now() - TimeDelta::seconds(seconds);
     StatusReply {
-        hosts: None,
+        servers: None,
         cron: Cron {
             running: true,
             description: String::new(),
@@ -277,7 +277,7 @@ fn a_table_that_can_only_be_read_is_trouble_too() {
 fn a_ledger_outside_the_database_is_shown() {
     let mut reply = reply();
     reply.daemon.ledger = Some("in /x/ledger.db, because\u{1b} there is no table".to_owned());
-    let line = "sent passwords are noted in /x/ledger.db, because\u{fffd} there is no table; that serves one daemon only";
+    let line = "sent passwords are recorded in /x/ledger.db, because\u{fffd} there is no table; that serves one daemon only";
     let text = report(&reply, &rows(), IDS, PIPE, false, now()).data;
     assert_eq!(text.lines().nth(1), Some(line), "{text}");
     assert!(!report(&reply, &rows(), IDS, PIPE, true, now()).data.contains("ledger"));

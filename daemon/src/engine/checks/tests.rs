@@ -87,7 +87,7 @@ fn between_two_polls_none_is_checked_and_an_answer_that_says_nothing_makes_check
         checked(&mut state, at, "b", TokenAnswer::Unclear);
         assert!(sampled(&state, at + (pause - 1) * 60).is_empty(), "{pause} intervals");
         at += pause * 60;
-        assert_eq!(state.entry(&CustomerId::new("b")).unwrap().status, crate::model::TokenStatus::Valid);
+        assert_eq!(state.customer(&CustomerId::new("b")).unwrap().status, crate::model::TokenStatus::Valid);
         assert_eq!(sampled(&state, at).len(), 1, "{pause} intervals");
     }
     let mut state = of_one_server(VerifyTokens::Sample);
@@ -158,7 +158,7 @@ fn each_token_comes_up_when_its_proof_is_so_old_and_not_all_at_once() {
 }
 
 fn names_of(state: &State) -> Vec<String> {
-    state.entries().map(|(id, _)| id.to_string()).collect()
+    state.customers().iter().map(|(id, _)| id.to_string()).collect()
 }
 
 #[test]
@@ -167,14 +167,14 @@ fn a_server_whose_breaker_is_not_closed_is_asked_as_soon_as_a_probe_closes_it() 
     let mut state = state(VerifyTokens::Sample, vec![row("tb", "a"), row("tb", "b"), ended]);
     checked(&mut state, 0, "a", WORKS);
     assert!(sampled(&state, 1).is_empty());
-    let host = BaseUrl::parse("https://tb.example").unwrap().host_key();
+    let server = BaseUrl::parse("https://tb.example").unwrap().server_key();
     for breaker in [Breaker::Open, Breaker::HalfOpen] {
-        state.apply(Event::GateMoved { host: host.clone(), limit: 4, breaker }, after(2), 0.5);
+        state.apply(Event::GateMoved { server: server.clone(), limit: 4, breaker }, after(2), 0.5);
         assert_eq!(sampled(&state, 3), ["b"], "the pass holds it until the breaker is closed");
     }
     // No customer needs the server, so nothing finds out whether it is back.
     let mut state = of_one_server(VerifyTokens::Sample);
-    state.apply(Event::GateMoved { host, limit: 4, breaker: Breaker::Open }, after(2), 0.5);
+    state.apply(Event::GateMoved { server, limit: 4, breaker: Breaker::Open }, after(2), 0.5);
     assert!(sampled(&state, 600).is_empty());
 }
 
@@ -226,10 +226,10 @@ fn a_disputed_token_is_checked_first_when_ten_minutes_are_over() {
 #[test]
 fn a_check_that_was_cut_short_waits_for_the_next_poll_and_proves_nothing() {
     let mut state = of_one_server(VerifyTokens::Sample);
-    state.apply(Event::CheckCutShort(CustomerId::new("a")), after(0), 0.5);
+    state.apply(Event::CheckAbandoned(CustomerId::new("a")), after(0), 0.5);
     assert!(sampled(&state, 1).is_empty());
     assert_eq!(sampled(&state, 60), ["a"]);
     checked(&mut state, 61, "b", DEAD);
-    state.apply(Event::CheckCutShort(CustomerId::new("a")), after(62), 0.5);
+    state.apply(Event::CheckAbandoned(CustomerId::new("a")), after(62), 0.5);
     assert_eq!(sampled(&state, 63), ["a", "c"], "those in question are asked on");
 }

@@ -3,12 +3,12 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use crate::model::{FailureKind, Fingerprint, HostKey};
+use crate::model::{FailureKind, Fingerprint, ServerKey};
 
-use super::Held;
+use super::HeldCredentials;
 use super::outcome::Outcome;
 
-/// How many accepted and how many rejected credentials an account stores besides those that rows hold.
+/// The most accepted and the most rejected credentials of an account that no row holds.
 const REMEMBERED: usize = 8;
 
 /// One account. A charge is a send that ThingsBoard may have counted as a wrong password.
@@ -76,13 +76,13 @@ pub(super) struct InFlight {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Send {
     /// The server.
-    pub server: HostKey,
+    pub server: ServerKey,
     /// The user name as the row writes it.
     pub username: Box<str>,
     /// Server, user name and password.
     pub credentials: Fingerprint,
     /// All credentials that rows hold for the account.
-    pub held: Held,
+    pub held: HeldCredentials,
     /// The account's turn when it was charged.
     pub turn: u32,
 }
@@ -147,7 +147,7 @@ impl Account {
     }
 
     /// The open charges against this user name at this server by the largest count.
-    pub(super) fn charges_against(&self, server: &HostKey, username: &str) -> u8 {
+    pub(super) fn charges_against(&self, server: &ServerKey, username: &str) -> u8 {
         let counts = self.open.iter().filter(|open| open.concerns(server, username)).map(|open| open.charges);
         counts.max().unwrap_or_default()
     }
@@ -345,7 +345,7 @@ impl Account {
 }
 
 impl OpenCharges {
-    fn concerns(&self, server: &HostKey, username: &str) -> bool {
+    fn concerns(&self, server: &ServerKey, username: &str) -> bool {
         self.server.as_deref().is_none_or(|known| known == server.as_str())
             && self.username.as_deref().is_none_or(|known| known == username)
     }
@@ -357,7 +357,7 @@ impl Send {
     }
 }
 
-/// Drops the oldest of those that may go, if there are more than so many.
+/// Drops the oldest of the items that may go, if they are more than `most`.
 pub(super) fn drop_oldest<T>(items: &mut Vec<T>, most: usize, may_go: impl Fn(&T) -> bool) {
     let mut too_many = items.iter().filter(|item| may_go(item)).count().saturating_sub(most);
     items.retain(|item| {

@@ -11,9 +11,9 @@ pub use self::keeping::Step;
 use self::slot::Slot;
 use super::account::{Account, Change, InFlight, Send};
 use super::outcome::Outcome;
-use super::rules::{Ask, Leave};
+use super::rules::{Leave, LoginQuery};
 use super::server::{Server, Verdict};
-use crate::model::{AccountKey, Failure, FailureKind, Fingerprint, HostKey};
+use crate::model::{AccountKey, Failure, FailureKind, Fingerprint, ServerKey};
 use crate::store::Stamp;
 
 /// The settings of the ledger.
@@ -33,7 +33,7 @@ pub struct Ledger {
     /// The settings, which may change between two passes.
     pub settings: Settings,
     accounts: HashMap<AccountKey, Slot>,
-    pub(super) servers: BTreeMap<HostKey, Server>,
+    pub(super) servers: BTreeMap<ServerKey, Server>,
     /// The stamp of the store's ledger at the last read or write; none before that.
     stamp: Option<Stamp>,
     /// The number of the last read, if another daemon wrote between it and our latest write. That is not read yet.
@@ -95,7 +95,7 @@ impl Ledger {
     }
 
     /// The open charges of an account that count against this user name at this server.
-    pub fn charges_of(&self, account: &AccountKey, server: &HostKey, username: &str) -> u8 {
+    pub fn charges_of(&self, account: &AccountKey, server: &ServerKey, username: &str) -> u8 {
         self.account(account).map_or(0, |account| account.charges_against(server, username))
     }
 
@@ -118,36 +118,36 @@ impl Ledger {
 
     /// Charges a password that is about to be sent. It counts as wrong until its outcome is known. The charge must be in
     /// the store before the first byte is sent.
-    pub fn charge(&mut self, ask: &Ask<'_>, number: u64, now: Instant) -> Charge {
-        let send = self.send_of(ask);
-        let charges = self.charges_of(&ask.account, ask.server, ask.username);
-        let charges = if ask.leave == Leave::None { charges } else { charges.max(1) };
-        self.servers.entry(ask.server.clone()).or_default().begin(charges, now);
+    pub fn charge(&mut self, query: &LoginQuery<'_>, number: u64, now: Instant) -> Charge {
+        let send = self.send_of(query);
+        let charges = self.charges_of(&query.account, query.server, query.username);
+        let charges = if query.leave == Leave::None { charges } else { charges.max(1) };
+        self.servers.entry(query.server.clone()).or_default().begin(charges, now);
         let charge = InFlight { number, daemon: (&*self.settings.daemon).into() };
-        self.change(ask.account, Change::Charge { charge, send: send.clone() });
-        Charge { account: ask.account, number, send }
+        self.change(query.account, Change::Charge { charge, send: send.clone() });
+        Charge { account: query.account, number, send }
     }
 
-    fn send_of(&self, ask: &Ask<'_>) -> Send {
+    fn send_of(&self, query: &LoginQuery<'_>) -> Send {
         Send {
-            server: ask.server.clone(),
-            username: ask.username.into(),
-            credentials: ask.credentials,
-            held: ask.held.clone(),
-            turn: self.account(&ask.account).map_or(0, |account| account.turn),
+            server: query.server.clone(),
+            username: query.username.into(),
+            credentials: query.credentials,
+            held: query.held.clone(),
+            turn: self.account(&query.account).map_or(0, |account| account.turn),
         }
     }
 
     /// Notes a rejection that only the customer's record has: the process ended between the two writes.
-    pub fn note_rejection(&mut self, ask: &Ask<'_>, kind: FailureKind) {
+    pub fn note_rejection(&mut self, query: &LoginQuery<'_>, kind: FailureKind) {
         let is_known = |account: &Account| {
-            account.is_accepted(&ask.credentials) || account.rejection(&ask.credentials).is_some()
+            account.is_accepted(&query.credentials) || account.rejection(&query.credentials).is_some()
         };
         // An account that is unknown or has nothing in flight has lost no outcome.
-        let known = self.account(&ask.account);
+        let known = self.account(&query.account);
         if known.is_some_and(|account| account.in_flight.is_some() && !is_known(account)) {
-            let send = self.send_of(ask);
-            self.change(ask.account, Change::Recorded { send, kind });
+            let send = self.send_of(query);
+            self.change(query.account, Change::Recorded { send, kind });
         }
     }
 
@@ -182,14 +182,14 @@ impl Ledger {
     }
 
     /// Notes that a charge for this server was not made, as returned by [`written`](Self::written).
-    pub fn cancel(&mut self, server: &HostKey) {
+    pub fn cancel(&mut self, server: &ServerKey) {
         if let Some(known) = self.servers.get_mut(server) {
             known.end();
         }
     }
 
     /// A probe of the server has ended.
-    pub fn probed(&mut self, server: &HostKey, verdict: Verdict, now: Instant) {
+    pub fn probed(&mut self, server: &ServerKey, verdict: Verdict, now: Instant) {
         let interval = self.settings.interval;
         self.servers.entry(server.clone()).or_default().probed(verdict, now, interval);
     }
@@ -234,7 +234,7 @@ impl Ledger {
     // Servers.
 
     /// Forgets servers without customers.
-    pub fn retain_servers(&mut self, is_used: impl Fn(&HostKey) -> bool) {
+    pub fn retain_servers(&mut self, is_used: impl Fn(&ServerKey) -> bool) {
         self.servers.retain(|key, server| is_used(key) || !server.is_idle());
     }
 
@@ -245,7 +245,7 @@ impl Ledger {
     }
 
     /// A charge was found in flight on this server.
-    pub fn doubt(&mut self, server: &HostKey, now: Instant) {
+    pub fn doubt(&mut self, server: &ServerKey, now: Instant) {
         self.servers.entry(server.clone()).or_default().found_in_flight(now);
     }
 }

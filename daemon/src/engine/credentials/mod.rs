@@ -17,17 +17,17 @@ use std::sync::Arc;
 pub use account::Send;
 pub use ledger::{Charge, Ledger, Settings, Step};
 pub use outcome::Outcome;
-pub use rules::{Answer, Ask, LONGEST_REQUEST, Leave, Reason};
+pub use rules::{Answer, LONGEST_REQUEST, Leave, LoginQuery, Reason};
 pub use server::Verdict;
 
 use crate::model::Fingerprint;
 
 /// All credentials that rows hold for one account. Hardly any account has more than one, so that case takes no room.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Held(Option<Arc<[Fingerprint]>>);
+pub struct HeldCredentials(Option<Arc<[Fingerprint]>>);
 
-impl Held {
-    /// These; nothing is kept of a single one, which is the asking row's own.
+impl HeldCredentials {
+    /// Makes it from all credentials of the account. A single one is not stored, because the row itself has it.
     pub fn new(credentials: &[Fingerprint]) -> Self {
         Self((credentials.len() > 1).then(|| credentials.into()))
     }

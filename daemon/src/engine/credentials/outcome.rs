@@ -68,7 +68,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::model::Unexpected;
+    use crate::model::UnexpectedAnswer;
 
     /// The table of the four outcomes; whatever is not ThingsBoard's own answer may have been counted.
     #[test]
@@ -89,8 +89,8 @@ mod tests {
             (Some(Failure::RateLimited { retry_after: None }), Outcome::Unanswered),
             (Some(Failure::ServerError { status: 500, retry_after: None }), Outcome::Unanswered),
             (Some(Failure::ServerError { status: 504, retry_after: None }), Outcome::Unanswered),
-            (Some(Failure::UnexpectedResponse(Unexpected::ProxyLogin)), Outcome::Unanswered),
-            (Some(Failure::UnexpectedResponse(Unexpected::NotJson)), Outcome::Unanswered),
+            (Some(Failure::UnexpectedResponse(UnexpectedAnswer::ProxyLogin)), Outcome::Unanswered),
+            (Some(Failure::UnexpectedResponse(UnexpectedAnswer::NotJson)), Outcome::Unanswered),
         ];
         for (failure, outcome) in cases {
             assert_eq!(Outcome::of(failure.as_ref()), outcome, "{failure:?}");

@@ -12,7 +12,7 @@
 //! 4. **Doubt.** After a send without an answer the server takes one password at a time, each after a good probe and a
 //!    back-off, until one was answered. An account with an open charge goes alone on its server, and its last charge needs ten
 //!    minutes of good probes.
-//! 5. **Probe.** A login of a user that does not exist. Where something else than ThingsBoard answers it, one password is sent
+//! 5. **Probe.** A login of a user that does not exist. If something other than ThingsBoard answers it, one password is sent
 //!    in half an hour.
 //! 6. **Refresh tokens are free.** Nothing here concerns them.
 //! 7. **Charge before send.** A charge is in the store before the first byte is sent: see [`Ledger::charge`].
@@ -21,10 +21,10 @@ use std::time::{Duration, Instant};
 
 use chrono::TimeDelta;
 
-use super::Held;
+use super::HeldCredentials;
 use super::ledger::Ledger;
 use super::server::{Server, Verdict};
-use crate::model::{AccountKey, Failure, Fingerprint, HostKey};
+use crate::model::{AccountKey, Failure, Fingerprint, ServerKey};
 
 /// The longest time that a password may be in flight. A charge of another daemon counts as in flight for this time, whatever
 /// that daemon's `thingsboard.request_timeout` is.
@@ -41,17 +41,17 @@ const WITHOUT_VERDICT: Duration = Duration::from_secs(1800);
 
 /// The question whether a customer's password may be sent.
 #[derive(Debug, Clone, Copy)]
-pub struct Ask<'a> {
+pub struct LoginQuery<'a> {
     /// Its account.
     pub account: AccountKey,
     /// Its server.
-    pub server: &'a HostKey,
+    pub server: &'a ServerKey,
     /// The user name as the row writes it.
     pub username: &'a str,
     /// Server, user name and password.
     pub credentials: Fingerprint,
     /// All credentials that rows hold for the account.
-    pub held: &'a Held,
+    pub held: &'a HeldCredentials,
     /// What an operator allows.
     pub leave: Leave,
 }
@@ -63,7 +63,7 @@ pub enum Leave {
     #[default]
     None,
     /// An operator requested it: the waits of rule 4 do not apply.
-    Asked,
+    Requested,
     /// An operator forces it: rejected credentials are sent again, and the budget is exceeded by one.
     Forced,
 }
@@ -86,24 +86,22 @@ pub enum Reason {
     #[error("waiting for the database: no password is sent before it is noted there")]
     Store,
     /// A password of the account is in flight.
-    #[error("waiting: another password of this account is on its way")]
+    #[error("waiting: another password of this account is in flight")]
     AccountBusy,
     /// A password to the server is in flight, and one of the two must be the only one.
     #[error(
-        "waiting: its server gets one password at a time, because it or an account of it has left a password unanswered or rejected"
+        "waiting: its server gets one password at a time, because a password there was left unanswered or was rejected"
     )]
     ServerBusy,
     /// A probe must come first.
     #[error("waiting: its server must answer a probe before it gets the password")]
     Probe,
     /// The server did not answer the probe.
-    #[error(
-        "waiting: its server does not answer the probe that must come before the password; it is sent when it does"
-    )]
+    #[error("waiting: its server does not answer the probe; the password is sent after it does")]
     ServerDown,
     /// Something other than ThingsBoard answers probes. The next password is sent half an hour after the last one.
     #[error(
-        "waiting: something else than ThingsBoard answers at tb_url, so it gets one password in 30 minutes; correct tb_url, or what stands before ThingsBoard"
+        "waiting: something other than ThingsBoard answers at tb_url, and gets one password in 30 minutes; correct tb_url, or the proxy before ThingsBoard"
     )]
     NoVerdict,
     /// The server left passwords unanswered.
@@ -132,27 +130,27 @@ fn length(wait: Duration) -> String {
 
 impl Ledger {
     /// Whether this password may be sent at `now`.
-    pub fn may_send(&self, ask: &Ask<'_>, now: Instant) -> Answer {
-        if ask.leave != Leave::Forced
-            && let Some(refusal) = self.refusal(ask)
+    pub fn may_send(&self, query: &LoginQuery<'_>, now: Instant) -> Answer {
+        if query.leave != Leave::Forced
+            && let Some(refusal) = self.refusal(query)
         {
             // The password in flight may be accepted, and then its charge is no more.
-            let may_end =
-                matches!(refusal, Failure::AttemptsExhausted { .. }) && self.is_in_flight(&ask.account, now);
+            let may_end = matches!(refusal, Failure::AttemptsExhausted { .. })
+                && self.is_in_flight(&query.account, now);
             return if may_end { Answer::Wait(Reason::AccountBusy) } else { Answer::Never(refusal) };
         }
         if !self.is_trusted() {
             return Answer::Wait(Reason::Store);
         }
-        if self.is_in_flight(&ask.account, now) {
+        if self.is_in_flight(&query.account, now) {
             return Answer::Wait(Reason::AccountBusy);
         }
-        let charges = self.charges_of(&ask.account, ask.server, ask.username);
+        let charges = self.charges_of(&query.account, query.server, query.username);
         let unknown = Server::default();
-        match self.servers.get(ask.server).unwrap_or(&unknown).take(
+        match self.servers.get(query.server).unwrap_or(&unknown).take(
             charges,
             self.is_last(charges),
-            ask.leave,
+            query.leave,
             now,
         ) {
             Ok(()) => Answer::Send,
@@ -161,25 +159,25 @@ impl Ledger {
     }
 
     /// Why this password is not sent until something changes.
-    pub fn refusal(&self, ask: &Ask<'_>) -> Option<Failure> {
-        let account = self.account(&ask.account)?;
-        if let Some(kind) = account.rejection(&ask.credentials) {
+    pub fn refusal(&self, query: &LoginQuery<'_>) -> Option<Failure> {
+        let account = self.account(&query.account)?;
+        if let Some(kind) = account.rejection(&query.credentials) {
             return Some(Failure::RejectedBefore { kind });
         }
-        if let Some(kind) = account.unknown_rejection(ask.username, &ask.credentials) {
+        if let Some(kind) = account.unknown_rejection(query.username, &query.credentials) {
             return Some(Failure::RejectionUnknown { kind });
         }
-        let charges = account.charges_against(ask.server, ask.username);
-        let is_kept = || ask.held.iter().any(|other| account.is_accepted(other));
+        let charges = account.charges_against(query.server, query.username);
+        let is_kept = || query.held.iter().any(|other| account.is_accepted(other));
         let is_exhausted = charges >= self.settings.budget
-            || (self.is_last(charges) && !account.is_accepted(&ask.credentials) && is_kept());
+            || (self.is_last(charges) && !account.is_accepted(&query.credentials) && is_kept());
         is_exhausted.then_some(Failure::AttemptsExhausted { charges })
     }
 
     /// Whether the account may get exactly one more charge. Then its server is probed at each poll.
-    pub fn has_last_charge(&self, ask: &Ask<'_>) -> bool {
-        let charges = self.charges_of(&ask.account, ask.server, ask.username);
-        self.is_last(charges) && self.refusal(ask).is_none()
+    pub fn has_last_charge(&self, query: &LoginQuery<'_>) -> bool {
+        let charges = self.charges_of(&query.account, query.server, query.username);
+        self.is_last(charges) && self.refusal(query).is_none()
     }
 
     fn is_last(&self, charges: u8) -> bool {

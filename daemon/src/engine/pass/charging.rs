@@ -9,10 +9,10 @@ use tokio::time::Instant;
 
 use super::Pass;
 use super::queues::Request;
-use super::sending::{Asking, login};
+use super::sending::{Requests, login};
 use crate::engine::counters::Operation;
 use crate::engine::credentials::{Charge, Step};
-use crate::engine::event::{Event, Via};
+use crate::engine::event::{Event, RenewalMethod};
 use crate::store::{LedgerRead, LedgerWritten, Store, StoreError};
 use crate::thingsboard::Logins;
 
@@ -67,7 +67,7 @@ impl<'a, S: Store, L: Logins> Pass<'a, S, L> {
             self.return_unwritten_charges();
             return None;
         };
-        // One write holds so many accounts; a password waits for the one that its charge is in.
+        // A write holds a limited number of accounts. A password waits for the write of its charge.
         let is_in_write = |charged: &mut Charged| self.ledger.is_in_write(&charged.request.attempt.account);
         let charged: Vec<Charged> = self.charging.extract_if(.., is_in_write).collect();
         self.being_charged = charged.len();
@@ -90,7 +90,7 @@ impl<'a, S: Store, L: Logins> Pass<'a, S, L> {
         charged: Vec<Charged>,
         result: Result<LedgerWritten, StoreError>,
         is_stopping: bool,
-        asking: &mut Asking<'a>,
+        requests: &mut Requests<'a>,
     ) {
         let unmade = match result {
             Ok(written) => {
@@ -119,8 +119,8 @@ impl<'a, S: Store, L: Logins> Pass<'a, S, L> {
                 self.cancel(request);
             } else {
                 let id = request.attempt.customer.id.clone();
-                self.in_flight.insert(id, (Instant::now(), Via::Login));
-                asking.push(Box::pin(login(logins, request, charge, left)));
+                self.in_flight.insert(id, (Instant::now(), RenewalMethod::Login));
+                requests.push(Box::pin(login(logins, request, charge, left)));
             }
         }
     }
@@ -145,11 +145,11 @@ impl<'a, S: Store, L: Logins> Pass<'a, S, L> {
 
     /// A password was not sent: its customer goes back to the queue.
     fn cancel(&mut self, request: Request) {
-        let gate = self.queues.host(request.host).and_then(|host| self.gates.get_mut(host));
+        let gate = self.queues.key(request.server).and_then(|server| self.gates.get_mut(server));
         if let Some(gate) = gate {
             gate.cancel();
         }
-        self.queues.not_charged(request.host, request.attempt);
+        self.queues.requeue_uncharged(request.server, request.attempt);
     }
 }
 

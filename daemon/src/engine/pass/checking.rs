@@ -1,4 +1,4 @@
-//! Checks tokens where no renewal waits: reads them from the store, and asks their servers, each for one at a time.
+//! Checks tokens of servers for which no renewal waits: reads them from the store, and checks one at a time at each server.
 
 use std::collections::HashMap;
 use std::pin::Pin;
@@ -17,7 +17,7 @@ use crate::thingsboard::Logins;
 /// A token to be checked.
 #[derive(Debug)]
 pub(super) struct TokenCheck {
-    check: Check,
+    pub(super) check: Check,
     token: Secret,
 }
 
@@ -38,8 +38,8 @@ impl<'a, S: Store, L: Logins> Pass<'a, S, L> {
         })
     }
 
-    /// The tokens are here. One whose row says something else by now is not sent anywhere. Where they cannot be read, none is
-    /// checked; the next poll says what is wrong with the store.
+    /// Queues the tokens that were read. A token whose row has changed meanwhile is not sent. If they cannot be read, none is
+    /// checked, and the next poll reports the error of the store.
     pub(super) fn tokens_fetched(&mut self, checks: Vec<Check>, tokens: Result<Vec<RowToken>, StoreError>) {
         let tokens = tokens.unwrap_or_default().into_iter();
         let mut tokens: HashMap<CustomerId, RowToken> =
@@ -56,37 +56,25 @@ impl<'a, S: Store, L: Logins> Pass<'a, S, L> {
 
     /// Whether the time for checks is not over.
     pub(super) fn may_check(&self) -> bool {
-        !self.tools.leave_checks.is_cancelled() && Instant::now() < self.tools.checks_until
+        !self.tools.abandon_checks.is_cancelled() && Instant::now() < self.tools.checks_until
     }
 
-    /// Renewals or an operator come first: no answer to a check is waited for.
-    pub(super) async fn leave_checks(&mut self) {
+    /// Abandons the checks, because renewals or an operator come first.
+    pub(super) async fn abandon_checks(&mut self) {
         self.checking = 0;
-        for id in self.queues.leave_checks(&mut self.gates) {
-            self.report(Event::CheckCutShort(id)).await;
+        for id in self.queues.abandon_checks(&mut self.gates) {
+            self.report(Event::CheckAbandoned(id)).await;
         }
     }
 
-    pub(super) async fn checked(&mut self, host: usize, id: CustomerId, answer: TokenAnswer) {
+    pub(super) async fn checked(&mut self, server: usize, id: CustomerId, answer: TokenAnswer) {
         self.checking -= 1;
-        if let Some(gate) = self.queues.host(host).and_then(|key| self.gates.get_mut(key)) {
-            // Whatever it came to says nothing about logins: ThingsBoard limits other calls by themselves.
+        if let Some(gate) = self.queues.key(server).and_then(|key| self.gates.get_mut(key)) {
+            // Its outcome says nothing about logins, because ThingsBoard limits other calls separately.
             gate.cancel();
         }
-        self.queues.checked(host, answer);
+        self.queues.check_ended(server, answer);
         self.report(Event::Checked { id, answer }).await;
-    }
-}
-
-impl TokenCheck {
-    /// Whose it is.
-    pub(super) fn id(&self) -> &CustomerId {
-        &self.check.id
-    }
-
-    /// Its server.
-    pub(super) fn base(&self) -> &crate::model::BaseUrl {
-        &self.check.base
     }
 }
 
@@ -94,14 +82,18 @@ impl TokenCheck {
 pub(super) async fn end_of_checks<S, L>(tools: &Tools<S, L>) {
     tokio::select! {
         biased;
-        () = tools.leave_checks.cancelled() => {}
+        () = tools.abandon_checks.cancelled() => {}
         () = tools.stop.cancelled() => {}
         () = sleep_until(tools.checks_until) => {}
     }
 }
 
-/// Asks a server for a token and waits for the answer.
-pub(super) async fn check<L: Logins>(logins: &L, host: usize, asked: TokenCheck) -> Ended {
-    let answer = logins.check(&asked.check.base, &asked.token).await;
-    Ended::Check { host, id: asked.check.id, answer }
+/// Sends a token to its server, and waits for the answer.
+pub(super) async fn check<L: Logins>(
+    logins: &L,
+    server: usize,
+    TokenCheck { check, token }: TokenCheck,
+) -> Ended {
+    let answer = logins.check(&check.base, &token).await;
+    Ended::Check { server, id: check.id, answer }
 }

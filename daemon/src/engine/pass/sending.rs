@@ -1,4 +1,4 @@
-//! Sends requests, waits for their answers, and reads from an answer how the server is.
+//! Sends requests, waits for their answers, and derives the state of the server from them.
 
 use std::pin::Pin;
 use std::time::Duration;
@@ -8,26 +8,23 @@ use tokio::time::Instant;
 
 use super::queues::Request;
 use crate::engine::credentials::Charge;
-use crate::engine::plan::Attempt;
 use crate::model::{BaseUrl, CustomerId, Failure, Grant, TokenAnswer};
-use crate::thingsboard::gate::{Signal, Ticket};
+use crate::thingsboard::gate::Signal;
 use crate::thingsboard::{Logins, Probe, RefreshError};
 
-/// The requests under way.
-pub(super) type Asking<'a> = FuturesUnordered<Pin<Box<dyn Future<Output = Ended> + Send + 'a>>>;
+/// The requests in flight.
+pub(super) type Requests<'a> = FuturesUnordered<Pin<Box<dyn Future<Output = Ended> + Send + 'a>>>;
 
 /// A request that has ended.
 pub(super) enum Ended {
     Attempt(Box<EndedAttempt>),
-    Probe { host: usize, probe: Probe },
-    Check { host: usize, id: CustomerId, answer: TokenAnswer },
+    Probe { server: usize, probe: Probe },
+    Check { server: usize, id: CustomerId, answer: TokenAnswer },
 }
 
 /// A request for a customer that has ended.
 pub(super) struct EndedAttempt {
-    pub(super) host: usize,
-    pub(super) ticket: Ticket,
-    pub(super) attempt: Attempt,
+    pub(super) request: Request,
     /// The charge of a password; none for a refresh token.
     pub(super) charge: Option<Charge>,
     pub(super) latency: Duration,
@@ -35,33 +32,33 @@ pub(super) struct EndedAttempt {
 }
 
 /// Sends a refresh token and waits for the answer.
-pub(super) async fn refresh<L: Logins>(logins: &L, Request { host, ticket, attempt }: Request) -> Ended {
+pub(super) async fn refresh<L: Logins>(logins: &L, request: Request) -> Ended {
     let began = Instant::now();
-    let result = match &attempt.refresh_token {
-        Some(refresh_token) => logins.refresh(&attempt.base, refresh_token).await,
+    let result = match &request.attempt.refresh_token {
+        Some(refresh_token) => logins.refresh(&request.attempt.base, refresh_token).await,
         None => Err(RefreshError::Rejected { is_outdated: false }),
     };
     let latency = began.elapsed();
-    Ended::Attempt(Box::new(EndedAttempt { host, ticket, attempt, charge: None, latency, result }))
+    Ended::Attempt(Box::new(EndedAttempt { request, charge: None, latency, result }))
 }
 
 /// Sends a password, whose charge is in the store, and waits for the answer.
 pub(super) async fn login<L: Logins>(
     logins: &L,
-    Request { host, ticket, attempt }: Request,
+    request: Request,
     charge: Charge,
     within: Duration,
 ) -> Ended {
     let began = Instant::now();
-    let result = logins.login(&attempt.base, &attempt.customer.credentials, within).await;
+    let result = logins.login(&request.attempt.base, &request.attempt.customer.credentials, within).await;
     let result = result.map_err(RefreshError::Failed);
     let (latency, charge) = (began.elapsed(), Some(charge));
-    Ended::Attempt(Box::new(EndedAttempt { host, ticket, attempt, charge, latency, result }))
+    Ended::Attempt(Box::new(EndedAttempt { request, charge, latency, result }))
 }
 
 /// Probes a server.
-pub(super) async fn probe<L: Logins>(logins: &L, host: usize, base: BaseUrl) -> Ended {
-    Ended::Probe { host, probe: logins.probe(&base).await }
+pub(super) async fn probe<L: Logins>(logins: &L, server: usize, base: BaseUrl) -> Ended {
+    Ended::Probe { server, probe: logins.probe(&base).await }
 }
 
 /// Returns what the outcome of a request means for the gate of the server.
@@ -82,7 +79,7 @@ pub(super) fn signal(failure: Option<&Failure>) -> Signal {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::Unexpected;
+    use crate::model::UnexpectedAnswer;
 
     /// Each answer that is not ThingsBoard's counts toward the circuit breaker, any 5xx included.
     #[test]
@@ -95,8 +92,8 @@ mod tests {
             (Failure::ServerError { status: 500, retry_after: None }, Signal::Unanswered),
             (Failure::ServerError { status: 504, retry_after: None }, Signal::Unanswered),
             (Failure::RateLimited { retry_after: None }, Signal::Overloaded),
-            (Failure::UnexpectedResponse(Unexpected::NotJson), Signal::ForeignAnswer),
-            (Failure::UnexpectedResponse(Unexpected::ProxyLogin), Signal::ForeignAnswer),
+            (Failure::UnexpectedResponse(UnexpectedAnswer::NotJson), Signal::ForeignAnswer),
+            (Failure::UnexpectedResponse(UnexpectedAnswer::ProxyLogin), Signal::ForeignAnswer),
             (Failure::CredentialsRejected, Signal::Answered),
             (Failure::AccountDisabled, Signal::Answered),
             (Failure::SecondFactorRequired, Signal::Answered),

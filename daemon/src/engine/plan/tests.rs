@@ -9,7 +9,7 @@ use std::time::Instant;
 use chrono::{DateTime, TimeDelta};
 
 use super::super::credentials::{Outcome, Settings};
-use super::super::event::{Event, Via};
+use super::super::event::{Event, RenewalMethod};
 use super::*;
 use crate::model::{Credentials, FailureKind, FingerprintKey, Lifetime, Record, Skew, Token, VerifyTokens};
 use crate::store::Table;
@@ -36,7 +36,7 @@ fn ids(names: &[&str], leave: Leave, even_parked: bool) -> Selection {
 }
 
 fn named(names: &[&str]) -> Selection {
-    ids(names, Leave::Asked, true)
+    ids(names, Leave::Requested, true)
 }
 
 fn forced(names: &[&str]) -> Selection {
@@ -45,7 +45,7 @@ fn forced(names: &[&str]) -> Selection {
 
 /// What an earlier pass left over of a refresh without names.
 fn rest(names: &[&str]) -> Selection {
-    ids(names, Leave::Asked, false)
+    ids(names, Leave::Requested, false)
 }
 
 /// A row of a user of its own.
@@ -93,28 +93,28 @@ fn names(plan: &Plan) -> Vec<&str> {
 }
 
 fn verdict_of(state: &State, name: &str, at: DateTime<Utc>) -> Verdict {
-    state.entry(&id(name)).unwrap().verdict(at, &policy())
+    state.customer(&id(name)).unwrap().verdict(at, &policy())
 }
 
-fn token(state: &State, name: &str, life: i64, via: Via) -> Event {
+fn token(state: &State, name: &str, life: i64, method: RenewalMethod) -> Event {
     use base64::Engine as _;
     let claims = format!(r#"{{"iat":0,"exp":{life}}}"#);
     let claims = base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(claims);
-    let customer = state.entry(&id(name)).unwrap().customer.clone();
+    let customer = state.customer(&id(name)).unwrap().row.clone();
     let token = Token::parse(&format!("a.{claims}.c")).unwrap();
     let renewal = Renewal::new(&customer, token, now(), Lifetime::Jwt);
     let skew = Skew::measure(now(), now(), TimeDelta::zero());
     Event::Obtained {
         renewal: Box::new(renewal),
         refresh_token: Some(Secret::new(format!("r of {name}"))),
-        via,
+        method,
         latency: std::time::Duration::ZERO,
         skew,
     }
 }
 
-fn obtained(state: &mut State, name: &str, life: i64, via: Via) {
-    state.apply(token(state, name, life, via), now(), 0.5);
+fn obtained(state: &mut State, name: &str, life: i64, method: RenewalMethod) {
+    state.apply(token(state, name, life, method), now(), 0.5);
     state.apply(Event::Saved { id: id(name), expiry: after(life) }, now(), 0.5);
 }
 
@@ -135,12 +135,12 @@ fn state_with_ledger(customers: Vec<Customer>) -> State {
 /// A pass sends the row's password, and this comes of it.
 fn send(state: &mut State, name: &str, outcome: Outcome) {
     let mut ledger = state.lend_ledger();
-    let entry = state.entry(&id(name)).unwrap();
-    let account = entry.account.unwrap();
+    let customer = state.customer(&id(name)).unwrap();
+    let account = customer.account.unwrap();
     let held = state.held_credentials(&[account].into()).remove(&account).unwrap();
-    let ask = entry.ask(&held, Leave::None).unwrap();
-    let number = u64::from(ledger.charges_of(&account, ask.server, ask.username));
-    let charge = ledger.charge(&ask, number, Instant::now());
+    let query = customer.login_query(&held, Leave::None).unwrap();
+    let number = u64::from(ledger.charges_of(&account, query.server, query.username));
+    let charge = ledger.charge(&query, number, Instant::now());
     ledger.settle(charge, outcome.failure().as_ref(), Instant::now());
     state.return_ledger(ledger);
 }
@@ -163,7 +163,7 @@ fn those_without_a_token_or_near_its_end_are_due_the_most_urgent_first() {
 #[test]
 fn a_short_life_is_renewed_at_its_half() {
     let mut state = state(vec![row("short", "a", None)]);
-    obtained(&mut state, "short", 60, Via::Login);
+    obtained(&mut state, "short", 60, RenewalMethod::Login);
     assert!(matches!(verdict_of(&state, "short", after(29)), Verdict::Rest { .. }));
     assert_eq!(verdict_of(&state, "short", after(31)), Verdict::Due);
 }
@@ -213,7 +213,7 @@ fn refresh_token_of(plan: &Plan, name: &str) -> Option<String> {
 fn a_refresh_token_goes_with_the_server_and_the_user_that_it_is_for() {
     let after_change = |change: fn(&mut Customer)| {
         let mut state = state(vec![row("a", "old", None)]);
-        obtained(&mut state, "a", 60, Via::Login);
+        obtained(&mut state, "a", 60, RenewalMethod::Login);
         let mut changed = row("a", "old", Some(60));
         change(&mut changed);
         state.apply(table(vec![changed], Vec::new()), after(40), 0.5);
@@ -229,12 +229,12 @@ fn a_refresh_token_goes_with_the_server_and_the_user_that_it_is_for() {
 #[test]
 fn after_an_answer_that_is_not_thingsboards_the_password_is_next() {
     let mut state = state(vec![row("a", "p", None)]);
-    obtained(&mut state, "a", 60, Via::Login);
-    let odd = Failure::UnexpectedResponse(crate::model::Unexpected::Status { status: 404 });
+    obtained(&mut state, "a", 60, RenewalMethod::Login);
+    let odd = Failure::UnexpectedResponse(crate::model::UnexpectedAnswer::Status { status: 404 });
     fail(&mut state, "a", odd, after(31));
     let plan = plan(&state, after(32), &policy(), &[Selection::DueNow]);
     assert_eq!(refresh_token_of(&plan, "a"), None, "the path of refresh tokens alone may be closed");
-    obtained(&mut state, "a", 60, Via::Login);
+    obtained(&mut state, "a", 60, RenewalMethod::Login);
     assert!(refresh_token_of(&due(&state, after(40)), "a").is_some());
 }
 
@@ -340,7 +340,7 @@ fn a_url_that_cannot_be_used_is_refused_untried() {
 #[test]
 fn p07_an_unsaved_token_is_saved_whatever_was_requested_without_a_login() {
     let mut state = state(vec![row("a", "a", None)]);
-    state.apply(token(&state, "a", 3_600, Via::Login), now(), 0.5);
+    state.apply(token(&state, "a", 3_600, RenewalMethod::Login), now(), 0.5);
     for selection in [Selection::Due, Selection::All, named(&["a"]), rest(&[])] {
         let plan = plan(&state, now(), &policy(), &[selection]);
         assert_eq!((plan.saves.len(), plan.attempts.len(), plan.size()), (1, 0, 1));
@@ -352,7 +352,7 @@ fn p07_an_unsaved_token_is_saved_whatever_was_requested_without_a_login() {
 #[test]
 fn p26_a_token_that_its_row_refuses_waits_longer_each_time() {
     let mut state = state(vec![row("a", "pw", None)]);
-    let obtained = token(&state, "a", 9_000, Via::Login);
+    let obtained = token(&state, "a", 9_000, RenewalMethod::Login);
     state.apply(obtained, now(), 0.5);
     let refused = || Failure::Database { why: "a trigger".to_owned() };
     fail(&mut state, "a", refused(), now());
@@ -386,11 +386,11 @@ fn p21_a_wait_that_no_back_off_gives_is_none() {
     let mut state = state(vec![row("a", "a", None)]);
     fail(&mut state, "a", Failure::ServerError { status: 503, retry_after: None }, now());
     let far = |wait: i64| {
-        let mut note = state.entry(&id("a")).unwrap().record().failure.clone().unwrap();
+        let mut note = state.customer(&id("a")).unwrap().record().failure.clone().unwrap();
         note.next_attempt_at = Some(after(wait));
         let failure = Some(note);
         let record =
-            Record { failure, updated_at: after(1), ..state.entry(&id("a")).unwrap().record().clone() };
+            Record { failure, updated_at: after(1), ..state.customer(&id("a")).unwrap().record().clone() };
         let mut other = self::state(vec![row("a", "a", None)]);
         other.apply(table(vec![row("a", "a", None)], vec![record]), after(1), 0.5);
         verdict_of(&other, "a", now())

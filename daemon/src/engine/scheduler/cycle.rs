@@ -1,4 +1,4 @@
-//! One look at the table after the other, and the pass that follows from each.
+//! Polls the table, begins the pass that a poll needs, and ends it.
 
 use std::sync::Arc;
 
@@ -13,7 +13,7 @@ use super::job::{Job, Poll, Polled, internal};
 use crate::engine::counters::Operation;
 use crate::engine::credentials::Ledger;
 use crate::engine::event::Event;
-use crate::engine::outcome::NotRefreshed;
+use crate::engine::outcome::RefreshRefusal;
 use crate::engine::pass::{Gates, Tools};
 use crate::engine::plan::{Plan, Selection, next_due, plan};
 use crate::engine::policy::Trigger;
@@ -29,22 +29,22 @@ impl<S: Store, L: Logins> Scheduler<S, L> {
             (true, true) => telemetry::log_scheduled_pass(self.clock.now()),
             (true, false) => {
                 telemetry::log_skipped_pass(self.clock.now());
-                self.learn(Event::TickSkipped);
+                self.apply(Event::TickSkipped);
             }
-            // A stopped loop still looks at the table, so that the status is true, but renews nobody.
+            // A stopped loop still polls, so that the status is right, but renews no customer.
             (false, _) => {}
         }
-        self.begin(Trigger::Schedule);
+        self.begin_poll(Trigger::Schedule);
         self.display.outdate();
     }
 
-    /// Reads the table, unless a pass is under way; then this waits for its end.
-    pub(super) fn begin(&mut self, trigger: Trigger) {
+    /// Begins a poll, unless a job is under way; its end begins the next poll if one is needed.
+    pub(super) fn begin_poll(&mut self, trigger: Trigger) {
         if !self.job.is_idle() || self.deadline.is_some() {
             return;
         }
-        self.wakes.looking();
-        self.learn(Event::Reading);
+        self.wakes.poll_began();
+        self.apply(Event::Reading);
         let records = match self.state.table_read_at {
             None => Records::All,
             Some(_) => Records::Failing,
@@ -57,64 +57,64 @@ impl<S: Store, L: Logins> Scheduler<S, L> {
             (began.elapsed(), polled)
         });
         self.job = Job::Reading { trigger, task };
-        self.heard_at = Instant::now();
+        self.progress_at = Instant::now();
         self.requests.begin();
         self.display.outdate();
     }
 
-    /// The table is here: who is due is renewed.
+    /// The poll has ended: begins a pass for the customers that are due or requested.
     pub(super) fn table_read(&mut self, trigger: Trigger, result: Result<Poll, JoinError>) {
-        // Only a look at the table that brings a pass goes on with the one before: nothing spins when it fails.
-        let goes_on = std::mem::take(&mut self.has_left_over);
+        // A poll that fails carries no customer over, so that polls do not spin.
+        let goes_on = std::mem::take(&mut self.needs_next_pass);
         let polled = result.map_err(|error| internal(&error)).and_then(|(took, polled)| {
-            self.learn(Event::StoreCalled { operation: Operation::Read, took });
+            self.apply(Event::StoreCalled { operation: Operation::Read, took });
             polled
         });
         let (table, ledger) = match polled {
             Ok(polled) => polled,
             Err(error) => return self.cannot_read(error),
         };
-        self.recorder.release();
-        self.learn(Event::TableRead(table));
+        self.recorder.is_held = false;
+        self.apply(Event::TableRead(table));
         match ledger {
             Ok(read) => {
-                // Also where the ledger was replaced: the state of the loop may have been lost with it.
+                // If the ledger was replaced, the state of the loop may be lost with it.
                 let loop_state = read.is_whole.then_some(read.loop_state);
-                self.learn(Event::LedgerRead { read, seen: Instant::now().into_std() });
-                self.steering.release();
+                self.apply(Event::LedgerRead { read, seen: Instant::now().into_std() });
+                self.steering.is_held = false;
                 if let Some(found) = loop_state {
                     self.recall_loop_state(found);
                 }
             }
-            Err(error) => self.learn(Event::LedgerFailed(error)),
+            Err(error) => self.apply(Event::LedgerFailed(error)),
         }
         if self.state.store_error().is_none() {
             self.wakes.store_worked();
         }
-        self.gates.retain(|host, _| self.state.hosts().contains(host));
+        self.gates.retain(|server, _| self.state.servers().contains_key(server));
         let now = self.clock.now();
         let mut selections = self.requests.selections();
-        // Also when an operator began it: however often somebody asks for one customer, the others get their turn.
+        // A manual pass takes the customers that are due too, so that frequent manual passes cannot delay them.
         if self.steering.runs() {
             selections.push(Selection::Due);
             self.planned_at = Some(now);
         }
         let plan = plan(&self.state, now, &self.policy, &selections);
-        self.requests.planned(&plan, &self.state);
+        self.requests.plan_made(&plan, &self.state);
         if plan.is_empty() || self.deadline.is_some() {
-            self.rest();
+            self.finish_job();
             return;
         }
-        self.learn(Event::PassStarted { trigger, attempts: plan.size() });
+        self.apply(Event::PassStarted { trigger, attempts: plan.size() });
         self.begin_pass(trigger, now, goes_on, plan);
-        self.look_at_the_clock();
+        self.update_statuses();
     }
 
     fn begin_pass(&mut self, trigger: Trigger, now: DateTime<Utc>, goes_on: bool, plan: Plan) {
-        // No customer waits for a check: neither one that becomes due meanwhile, nor the next poll.
+        // Checks end before the next customer is due and before the next poll.
         let due = (!plan.checks.is_empty()).then(|| next_due(&self.state, now, &self.policy)).flatten();
         let checks_until = self.wakes.end_of_checks(due.map(|due| (due - now).to_std().unwrap_or_default()));
-        self.leave_checks = CancellationToken::new();
+        self.abandon_checks = CancellationToken::new();
         let tools = Tools {
             store: Arc::clone(&self.store),
             logins: Arc::clone(&self.logins),
@@ -124,7 +124,7 @@ impl<S: Store, L: Logins> Scheduler<S, L> {
             is_new_wake: self.is_new_wake(goes_on),
             seed: self.rng.random(),
             stop: self.stop_pass.clone(),
-            leave_checks: self.leave_checks.clone(),
+            abandon_checks: self.abandon_checks.clone(),
             checks_until,
         };
         let ledger = self.state.lend_ledger();
@@ -132,8 +132,8 @@ impl<S: Store, L: Logins> Scheduler<S, L> {
         self.job = Job::pass(trigger, started_at, tools, plan, std::mem::take(&mut self.gates), ledger);
     }
 
-    /// The process is about to end: what is known of sent passwords is in the store then, also if its ledger was dropped or
-    /// replaced since the last poll.
+    /// Begins the last write of the ledger before the process ends. It also restores a ledger that was dropped or replaced since
+    /// the last poll.
     pub(super) fn check_ledger(&mut self) {
         self.has_checked_ledger = true;
         if self.state.ledger().stamp().is_some() || self.state.ledger().must_be_read() {
@@ -142,10 +142,10 @@ impl<S: Store, L: Logins> Scheduler<S, L> {
         }
     }
 
-    /// Whether a pass that begins now may ask servers again that rest or were given up: not when it only goes on with
-    /// the one before, unless that has been so for an interval.
+    /// Whether a pass that begins now may try paused servers and servers that are down. A pass that continues the one before may
+    /// do so once an interval.
     fn is_new_wake(&mut self, goes_on: bool) -> bool {
-        let is_new = !goes_on || self.woke_gates_at.is_none_or(|at| at.elapsed() >= self.wakes.interval());
+        let is_new = !goes_on || self.woke_gates_at.is_none_or(|at| at.elapsed() >= self.wakes.interval);
         if is_new {
             self.woke_gates_at = Some(Instant::now());
         }
@@ -154,10 +154,10 @@ impl<S: Store, L: Logins> Scheduler<S, L> {
 
     fn cannot_read(&mut self, error: StoreError) {
         let message = error.with_remedy();
-        self.learn(Event::TableUnreadable(error));
-        self.requests.refuse(&NotRefreshed::StoreUnavailable(message));
+        self.apply(Event::TableUnreadable(error));
+        self.requests.refuse(&RefreshRefusal::StoreUnavailable(message));
         self.wakes.store_failed();
-        self.rest();
+        self.finish_job();
     }
 
     pub(super) fn pass_ended(
@@ -171,14 +171,14 @@ impl<S: Store, L: Logins> Scheduler<S, L> {
                 self.gates = gates;
                 self.state.return_ledger(ledger);
             }
-            // What its charges came to is not known; they are found in flight when the ledger is read again.
+            // The outcomes of its charges are unknown. The next read of the ledger finds them in flight.
             Err(error) => telemetry::log_bug("a pass ended unexpectedly", &error),
         }
         if self.deadline.is_some() {
-            // What was learned since the order to end is tried once more, too.
-            self.recorder.release();
+            // Records that changed since the order to shut down get one more try.
+            self.recorder.is_held = false;
         }
-        self.learn(Event::PassFinished);
+        self.apply(Event::PassFinished);
         if let Some(started_at) = started_at {
             let (finished_at, counts) = (self.clock.now(), self.state.pass);
             self.last_run = Some(LastRun { trigger, started_at, finished_at, counts });
@@ -186,31 +186,31 @@ impl<S: Store, L: Logins> Scheduler<S, L> {
         if self.state.store_error().is_some() {
             self.wakes.store_failed();
         }
-        self.rest();
+        self.finish_job();
     }
 
-    /// Nothing is under way any more: answers who waited, and sets the next early wake.
-    pub(super) fn rest(&mut self) {
+    /// Ends the job: answers the requests, and begins the next poll or sets the time of the next early one.
+    pub(super) fn finish_job(&mut self) {
         self.job = Job::Idle;
-        self.look_at_the_clock();
-        // Whoever asks for the status after the answer should see what the answer says.
+        self.update_statuses();
+        // A `status` after the answer must agree with the answer.
         self.show();
         self.requests.answer(&self.state);
         if self.requests.is_waiting() {
-            self.begin(Trigger::Manual);
+            self.begin_poll(Trigger::Manual);
             return;
         }
-        if self.steering.runs() && self.has_left_over {
-            self.begin(Trigger::Early);
+        if self.steering.runs() && self.needs_next_pass {
+            self.begin_poll(Trigger::Early);
             return;
         }
-        if self.steering.runs() && self.wakes.early().is_none() {
-            // Seen from the last plan, which the clock may have been set back since: who has become due during the pass must
-            // not wait for the next tick.
+        if self.steering.runs() && self.wakes.early.is_none() {
+            // Counted from the last plan, so that a customer that became due during the pass does not wait for the next tick.
+            // A clock step may have put the plan into the future.
             let now = self.clock.now();
             let planned_at = self.planned_at.map_or(now, |at| at.min(now));
             if let Some(due) = next_due(&self.state, planned_at, &self.policy) {
-                self.wakes.in_time_for((due - now).to_std().unwrap_or_default());
+                self.wakes.wake_in_time_for((due - now).to_std().unwrap_or_default());
             }
         }
         self.display.outdate();

@@ -1,4 +1,4 @@
-//! What the rest of the process sees of the loop: a snapshot, made anew when something has changed, but not too often.
+//! Publishes snapshots for the rest of the process: a new one after each change, but not too often.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,16 +11,16 @@ use crate::engine::policy::Policy;
 use crate::engine::state::State;
 use crate::engine::view::{HttpListener, Identity, Loop, Snapshot};
 
-/// The shortest time between two snapshots, so that a pass over many customers does not spend itself on being shown.
+/// The shortest time between two snapshots, so that a pass over many customers does not spend its time on snapshots.
 const GAP: Duration = Duration::from_millis(50);
 
 /// The longest time between two snapshots, because the counters of time in the metrics must go on.
 const LONGEST_GAP: Duration = Duration::from_secs(60);
 
-/// Per so many customers another gap.
+/// The number of customers that adds one gap.
 const CUSTOMERS_PER_GAP: usize = 5_000;
 
-/// The way out for snapshots.
+/// The publisher of snapshots.
 #[derive(Debug)]
 pub(super) struct Display {
     identity: Identity,
@@ -34,13 +34,13 @@ impl Display {
         Self { identity, snapshots, shown_at: Instant::now(), stale: false }
     }
 
-    /// How the HTTP listener stands now.
+    /// Shows the state of the HTTP listener.
     pub(super) fn show_http(&mut self, listener: HttpListener) {
         self.identity.http = Some(listener);
         self.outdate();
     }
 
-    /// What is shown is not true any more.
+    /// The last snapshot is out of date.
     pub(super) fn outdate(&mut self) {
         self.stale = true;
     }
@@ -51,7 +51,7 @@ impl Display {
         self.shown_at + if self.stale { GAP.saturating_mul(gaps) } else { LONGEST_GAP }
     }
 
-    /// Shows how things are now.
+    /// Publishes a snapshot of the state.
     pub(super) fn show(
         &mut self,
         state: &State,

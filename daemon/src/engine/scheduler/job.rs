@@ -1,4 +1,4 @@
-//! What is under way: nothing, a look at the table, or a pass. Never two at a time.
+//! The job under way: nothing, a poll, or a pass. Never two at a time.
 
 use std::time::Duration;
 
@@ -15,16 +15,16 @@ use crate::store::{LedgerRead, Store, StoreError, Table};
 use crate::telemetry;
 use crate::thingsboard::Logins;
 
-/// How many facts a pass may be ahead of the loop.
+/// The most facts of a pass that wait for the loop.
 const AHEAD: usize = 256;
 
-/// What a poll brings: the table, and the ledger if it could be read.
+/// The result of a poll: the table, and the ledger if it could be read.
 pub(super) type Polled = (Table, Result<LedgerRead, StoreError>);
 
-/// How a poll ended, and how long the store took.
+/// The end of a poll, and how long the store took.
 pub(super) type Poll = (Duration, Result<Polled, StoreError>);
 
-/// What is under way.
+/// The job under way.
 #[derive(Debug)]
 pub(super) enum Job {
     Idle,
@@ -41,7 +41,7 @@ pub(super) enum Job {
     },
 }
 
-/// How a job ended. A [`JoinError`] means that it panicked.
+/// The end of a job. A [`JoinError`] means that it panicked.
 pub(super) enum JobEnd {
     Read(Trigger, Result<Poll, JoinError>),
     Pass(Trigger, Option<DateTime<Utc>>, Result<(Gates, Ledger), JoinError>),
@@ -79,7 +79,7 @@ impl Job {
     }
 }
 
-/// A task ended in a way that nothing in it can explain.
+/// Logs that a task panicked, and returns the error for it.
 pub(super) fn internal(error: &JoinError) -> StoreError {
     telemetry::log_bug("a call of the store ended unexpectedly", error);
     StoreError::Failed { place: "the store".to_owned(), why: "a bug in tbtokend, see its log".to_owned() }

@@ -1,12 +1,12 @@
-//! Manual refreshes: which wait for the next pass, which for the one under way, and what each is answered. A refresh that one
-//! pass did not get done goes on in the next, with the customers that are left, and is answered when all have been tried.
+//! Manual refreshes: those for the next pass and for the pass under way, and their answers. If a pass carries customers of a
+//! refresh over, the refresh continues in the next pass. It is answered when all its customers were tried.
 
 use std::collections::{HashMap, HashSet};
 
 use super::super::credentials::Leave;
 use super::super::event::Event;
 use super::super::handle::RefreshRequest;
-use super::super::outcome::{NotRefreshed, Outcome, Refreshed};
+use super::super::outcome::{Outcome, Outcomes, RefreshRefusal};
 use super::super::plan::{Plan, Selection};
 use super::super::state::State;
 use crate::model::{CustomerId, FailureKind, may_be_counted};
@@ -17,75 +17,72 @@ pub(super) struct Requests {
     /// For the next pass.
     waiting: Vec<Pending>,
     /// For the pass under way.
-    served: Vec<Pending>,
-    /// What became of each customer in the pass under way.
+    current: Vec<Pending>,
+    /// The outcomes of the pass under way.
     outcomes: HashMap<CustomerId, Outcome>,
-    /// Customers that the pass under way has left over for the next, and whether another row of the account has used what the
-    /// operator allowed.
-    left_over: HashMap<CustomerId, bool>,
+    /// Customers that the pass under way carries over to the next, and whether another row of the account has used the
+    /// operator's leave.
+    carried_over: HashMap<CustomerId, bool>,
 }
 
-/// A request, and what earlier passes have done of it.
+/// A request that is not answered completely.
 #[derive(Debug)]
 struct Pending {
     request: RefreshRequest,
-    /// What its earlier passes came to; none before its first one.
-    begun: Option<Begun>,
+    /// The result of its passes so far; none before the end of the first.
+    progress: Option<Progress>,
 }
 
+/// The result of the passes of a request so far.
 #[derive(Debug)]
-struct Begun {
-    /// Customers that are still to be tried.
-    rest: HashSet<CustomerId>,
-    /// Those of them for which the operator's leave is used up: it was for one send of their account.
+struct Progress {
+    /// Customers to be tried.
+    remaining: HashSet<CustomerId>,
+    /// Those of them whose operator's leave, for one send of their account, is used up.
     without_leave: HashSet<CustomerId>,
-    /// What became of the others.
-    done: Refreshed,
+    /// The outcomes of the others.
+    done: Outcomes,
 }
 
 impl Pending {
     /// The customers that the next pass must serve.
     fn selections(&self) -> Vec<Selection> {
-        let Some(begun) = &self.begun else { return vec![self.request.selection.clone()] };
+        let Some(progress) = &self.progress else { return vec![self.request.selection.clone()] };
         let (leave, even_parked) = match &self.request.selection {
             Selection::Ids { leave, even_parked, .. } => (*leave, *even_parked),
-            Selection::Due | Selection::DueNow | Selection::All => (Leave::Asked, false),
+            Selection::Due | Selection::DueNow | Selection::All => (Leave::Requested, false),
         };
-        let ids = &begun.rest - &begun.without_leave;
+        let ids = &progress.remaining - &progress.without_leave;
         let with_leave = Selection::Ids { ids, leave, even_parked };
-        let ids = begun.without_leave.clone();
+        let ids = progress.without_leave.clone();
         let without = Selection::Ids { ids, leave: Leave::None, even_parked: false };
         vec![with_leave, without]
     }
 
-    /// The customers that it is about; none if it is about all that the pass was about.
+    /// The customers of the request; none if they are all customers of the pass.
     fn ids(&self) -> Option<&HashSet<CustomerId>> {
-        match (&self.begun, &self.request.selection) {
-            (Some(begun), _) => Some(&begun.rest),
+        match (&self.progress, &self.request.selection) {
+            (Some(progress), _) => Some(&progress.remaining),
             (None, Selection::Ids { ids, .. }) => Some(ids),
             (None, Selection::Due | Selection::DueNow | Selection::All) => None,
         }
     }
 
-    /// The client may have gone, or had its answer; what was done is done all the same.
-    fn answer(mut self, answer: Result<Refreshed, NotRefreshed>) {
-        self.tell(answer);
-    }
-
-    fn tell(&mut self, answer: Result<Refreshed, NotRefreshed>) {
+    /// Answers the request. A client that was answered before, or has disconnected, gets nothing.
+    fn answer(&mut self, answer: Result<Outcomes, RefreshRefusal>) {
         if let Some(reply) = self.request.reply.take() {
             let _ = reply.send(answer);
         }
     }
 
-    /// There will be no pass for it, or for the rest of it.
-    fn refuse(self, why: &NotRefreshed) {
-        let answer = match &self.begun {
+    /// Ends the request, because there is no pass for its customers.
+    fn refuse(mut self, why: &RefreshRefusal) {
+        let answer = match &self.progress {
             None => Err(why.clone()),
-            Some(begun) => {
+            Some(progress) => {
                 let left = || Outcome::Skipped(format!("not tried: {}", reason(why)));
-                let left = begun.rest.iter().map(|id| (id.clone(), left()));
-                Ok(sorted(begun.done.iter().cloned().chain(left).collect()))
+                let left = progress.remaining.iter().map(|id| (id.clone(), left()));
+                Ok(sorted(progress.done.iter().cloned().chain(left).collect()))
             }
         };
         self.answer(answer);
@@ -93,12 +90,12 @@ impl Pending {
 }
 
 impl Requests {
-    /// Adds one for the next pass. Requests whose clients do not wait are put together: however many of them come while a
-    /// pass is under way, there is one of each kind.
-    pub(super) fn wait(&mut self, request: RefreshRequest) {
+    /// Adds a request for the next pass. Requests whose clients do not wait are merged, so that any number of them during a pass
+    /// becomes one of each kind.
+    pub(super) fn add(&mut self, request: RefreshRequest) {
         if request.is_unattended() {
             let known = self.waiting.iter_mut().filter(|known| known.request.is_unattended());
-            for known in known.filter(|known| known.begun.is_none()) {
+            for known in known.filter(|known| known.progress.is_none()) {
                 match (&mut known.request.selection, &request.selection) {
                     (
                         Selection::Ids { ids: known, leave: known_leave, .. },
@@ -107,12 +104,12 @@ impl Requests {
                         known.extend(ids.iter().cloned());
                         return;
                     }
-                    (known, asked) if known == asked => return,
+                    (known, new) if known == new => return,
                     _ => {}
                 }
             }
         }
-        self.waiting.push(Pending { request, begun: None });
+        self.waiting.push(Pending { request, progress: None });
     }
 
     /// Whether a request waits for the next pass.
@@ -120,47 +117,47 @@ impl Requests {
         !self.waiting.is_empty()
     }
 
-    /// The next pass begins with a poll.
+    /// The poll of the next pass begins: the waiting requests become its own.
     pub(super) fn begin(&mut self) {
-        self.served = std::mem::take(&mut self.waiting);
+        self.current = std::mem::take(&mut self.waiting);
         self.outcomes.clear();
-        self.left_over.clear();
+        self.carried_over.clear();
     }
 
     /// The customers that the pass must serve.
     pub(super) fn selections(&self) -> Vec<Selection> {
-        let selections = self.served.iter().flat_map(Pending::selections);
+        let selections = self.current.iter().flat_map(Pending::selections);
         selections
             .filter(|selection| !matches!(selection, Selection::Ids { ids, .. } if ids.is_empty()))
             .collect()
     }
 
-    /// The plan is made: refuses requests that name what is no customer, accepts those that wait for no more than that, and
-    /// notes which customers are left alone.
-    pub(super) fn planned(&mut self, plan: &Plan, state: &State) {
+    /// Takes over the plan: refuses requests with unknown names, answers requests that do not wait for the pass, and notes
+    /// the parked customers.
+    pub(super) fn plan_made(&mut self, plan: &Plan, state: &State) {
         let names_unknown = |pending: &Pending| {
-            pending.begun.is_none() && plan.unknown.iter().any(|id| pending.request.selection.names(id))
+            pending.progress.is_none() && plan.unknown.iter().any(|id| pending.request.selection.names(id))
         };
-        let (refused, served) = std::mem::take(&mut self.served).into_iter().partition(names_unknown);
-        self.served = served;
-        for pending in refused {
+        let (refused, current) = std::mem::take(&mut self.current).into_iter().partition(names_unknown);
+        self.current = current;
+        for mut pending in refused {
             let named = pending.request.selection.named().into_iter().flatten();
-            let mut unknown: Vec<_> = named.filter(|id| state.entry(id).is_none()).cloned().collect();
+            let mut unknown: Vec<_> = named.filter(|id| state.customer(id).is_none()).cloned().collect();
             unknown.sort();
             let why = |id: &CustomerId| Some((id.clone(), state.ineligible.why(id.as_str())?));
             let ineligible: Vec<_> = unknown.iter().filter_map(why).collect();
             pending.answer(Err(match ineligible.is_empty() {
-                false => NotRefreshed::Ineligible(ineligible),
-                true => NotRefreshed::Unknown(unknown),
+                false => RefreshRefusal::Ineligible(ineligible),
+                true => RefreshRefusal::Unknown(unknown),
             }));
         }
-        for pending in self.served.iter_mut().filter(|pending| !pending.request.wait) {
-            pending.tell(Ok(Vec::new()));
+        for pending in self.current.iter_mut().filter(|pending| !pending.request.wait) {
+            pending.answer(Ok(Vec::new()));
         }
         for id in &plan.parked {
-            let failure = state.entry(id).and_then(|entry| entry.record().failure.as_deref());
+            let failure = state.customer(id).and_then(|customer| customer.record().failure.as_deref());
             let why = failure.map_or("", |failure| &failure.message);
-            let is_named = self.served.iter().any(|pending| pending.request.selection.names(id));
+            let is_named = self.current.iter().any(|pending| pending.request.selection.names(id));
             let kind = failure.map(|failure| failure.kind).filter(|_| is_named);
             let hint = if kind.is_some_and(FailureKind::is_the_ledgers) {
                 "; only --force sends its password again"
@@ -173,9 +170,9 @@ impl Requests {
         }
     }
 
-    /// Notes what became of a customer.
+    /// Notes the outcome of a customer.
     pub(super) fn note(&mut self, event: &Event) {
-        if self.served.is_empty() {
+        if self.current.is_empty() {
             return;
         }
         match event {
@@ -199,83 +196,84 @@ impl Requests {
             Event::Deferred { id, why } => {
                 self.outcomes.insert(id.clone(), Outcome::Skipped(why.to_string()));
             }
-            Event::LeftOver { id, is_leave_used } => {
-                self.left_over.insert(id.clone(), *is_leave_used);
+            Event::CarriedOver { id, is_leave_used } => {
+                self.carried_over.insert(id.clone(), *is_leave_used);
             }
             _ => {}
         }
     }
 
-    /// The pass is over: answers the requests that it has served. Those of whose customers it left some over wait on.
+    /// Ends the pass: answers its requests. A request with customers carried over waits for the next pass.
     pub(super) fn answer(&mut self, state: &State) {
         let outcomes = std::mem::take(&mut self.outcomes);
-        let left_over = std::mem::take(&mut self.left_over);
+        let carried_over = std::mem::take(&mut self.carried_over);
         let mut unfinished = Vec::new();
-        for mut pending in std::mem::take(&mut self.served) {
+        for mut pending in std::mem::take(&mut self.current) {
             let is_about = |id: &&CustomerId| pending.ids().is_none_or(|ids| ids.contains(*id));
-            let rest: HashSet<_> = left_over.keys().filter(is_about).cloned().collect();
-            let mut done = details(&pending, &outcomes, &rest);
+            let remaining: HashSet<_> = carried_over.keys().filter(is_about).cloned().collect();
+            let mut done = outcomes_of(&pending, &outcomes, &remaining);
             for (id, outcome) in done.iter_mut().filter(|(id, _)| pending.request.selection.names(id)) {
                 if let Outcome::Failed(kind, message) = outcome {
                     message.push_str(&counted(state, id, *kind).unwrap_or_default());
                 }
             }
-            let begun = pending.begun.take();
-            let had_none =
-                |id: &CustomerId| begun.as_ref().is_some_and(|begun| begun.without_leave.contains(id));
-            let has_none = |id: &&CustomerId| left_over.get(*id) == Some(&true) || had_none(id);
-            let without_leave = rest.iter().filter(has_none).cloned().collect();
-            done.extend(begun.into_iter().flat_map(|begun| begun.done));
-            if rest.is_empty() {
+            let progress = pending.progress.take();
+            let had_no_leave = |id: &CustomerId| {
+                progress.as_ref().is_some_and(|progress| progress.without_leave.contains(id))
+            };
+            let has_no_leave = |id: &&CustomerId| carried_over.get(*id) == Some(&true) || had_no_leave(id);
+            let without_leave = remaining.iter().filter(has_no_leave).cloned().collect();
+            done.extend(progress.into_iter().flat_map(|progress| progress.done));
+            if remaining.is_empty() {
                 pending.answer(Ok(sorted(done)));
             } else {
-                pending.begun = Some(Begun { rest, without_leave, done });
+                pending.progress = Some(Progress { remaining, without_leave, done });
                 unfinished.push(pending);
             }
         }
-        // Before the requests that have come meanwhile.
+        // They come before newer requests.
         self.waiting.splice(0..0, unfinished);
     }
 
-    /// Refuses the requests that the pass should have served.
-    pub(super) fn refuse(&mut self, why: &NotRefreshed) {
-        for pending in self.served.drain(..) {
+    /// Refuses the requests of the pass, which cannot begin.
+    pub(super) fn refuse(&mut self, why: &RefreshRefusal) {
+        for pending in self.current.drain(..) {
             pending.refuse(why);
         }
     }
 
-    /// Refuses the requests that wait for the next pass: there will be none.
+    /// Refuses the requests for the next pass, because the process ends.
     pub(super) fn refuse_waiting(&mut self) {
         for pending in self.waiting.drain(..) {
-            pending.refuse(&NotRefreshed::ShuttingDown);
+            pending.refuse(&RefreshRefusal::ShuttingDown);
         }
     }
 }
 
-/// What a request is answered of this pass: what became of the customers that it is about, but for those that are left over.
-fn details(
+/// Returns the outcomes of this pass for the customers of a request, except those carried over.
+fn outcomes_of(
     pending: &Pending,
     outcomes: &HashMap<CustomerId, Outcome>,
-    rest: &HashSet<CustomerId>,
-) -> Refreshed {
+    remaining: &HashSet<CustomerId>,
+) -> Outcomes {
     match pending.ids() {
         Some(ids) => {
             let outcome = |id| outcomes.get(id).cloned().unwrap_or_else(cut_short);
-            ids.iter().filter(|id| !rest.contains(*id)).map(|id| (id.clone(), outcome(id))).collect()
+            ids.iter().filter(|id| !remaining.contains(*id)).map(|id| (id.clone(), outcome(id))).collect()
         }
         None => outcomes.iter().map(|(id, outcome)| (id.clone(), outcome.clone())).collect(),
     }
 }
 
-/// How many passwords ThingsBoard may have counted, for an operator who may force another one; none if the failure says so.
+/// Says how many passwords ThingsBoard may have counted, before an operator forces another; none if the failure says so already.
 fn counted(state: &State, id: &CustomerId, kind: FailureKind) -> Option<String> {
-    let entry = state.entry(id).filter(|_| kind != FailureKind::AttemptsExhausted)?;
-    let username = &entry.customer.credentials.username;
-    let charges = state.ledger().charges_of(&entry.account?, entry.host.as_ref()?, username);
+    let customer = state.customer(id).filter(|_| kind != FailureKind::AttemptsExhausted)?;
+    let username = &customer.row.credentials.username;
+    let charges = state.ledger().charges_of(&customer.account?, customer.server.as_ref()?, username);
     (charges > 0).then(|| format!("; {}", may_be_counted(charges)))
 }
 
-fn sorted(mut details: Refreshed) -> Refreshed {
+fn sorted(mut details: Outcomes) -> Outcomes {
     details.sort_by(|(a, _), (b, _)| a.cmp(b));
     details
 }
@@ -284,11 +282,11 @@ fn cut_short() -> Outcome {
     Outcome::Skipped("not tried: the pass was cut short, or its row is gone".to_owned())
 }
 
-fn reason(why: &NotRefreshed) -> String {
+fn reason(why: &RefreshRefusal) -> String {
     match why {
-        NotRefreshed::Ineligible(_) | NotRefreshed::Unknown(_) => "its row is gone".to_owned(),
-        NotRefreshed::StoreUnavailable(error) => format!("the table could not be read again: {error}"),
-        NotRefreshed::ShuttingDown => "tbtokend is shutting down".to_owned(),
+        RefreshRefusal::Ineligible(_) | RefreshRefusal::Unknown(_) => "its row is gone".to_owned(),
+        RefreshRefusal::StoreUnavailable(error) => format!("the table could not be read again: {error}"),
+        RefreshRefusal::ShuttingDown => "tbtokend is shutting down".to_owned(),
     }
 }
 

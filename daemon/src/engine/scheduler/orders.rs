@@ -1,4 +1,4 @@
-//! What operators and the process ask of the loop.
+//! Carries out the orders of operators and of the process.
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use tokio::time::Instant;
 use super::job::Job;
 use super::{SHUTDOWN_DEADLINE, Scheduler, interval};
 use crate::engine::event::Event;
-use crate::engine::outcome::NotRefreshed;
+use crate::engine::outcome::RefreshRefusal;
 use crate::engine::pass::Limits;
 use crate::engine::policy::{Policy, Trigger};
 use crate::model::LoopState;
@@ -16,7 +16,7 @@ use crate::thingsboard::Logins;
 
 impl<S: Store, L: Logins> Scheduler<S, L> {
     pub(super) fn reconfigure(&mut self, policy: Policy, limits: Limits) {
-        // The time-out that the budget follows from is that of the HTTP client, which stays.
+        // The HTTP client keeps its time-out until a restart, and the budget follows from that time-out.
         self.limits =
             Limits { budget: self.limits.budget, request_timeout: self.limits.request_timeout, ..limits };
         self.policy = policy.clone();
@@ -24,15 +24,15 @@ impl<S: Store, L: Logins> Scheduler<S, L> {
         self.wakes.set_interval(interval(&self.policy));
         if self.steering.runs() {
             // Other customers may be due now.
-            self.wakes.at_once();
+            self.wakes.wake_at_once();
         }
-        self.look_at_the_clock();
+        self.update_statuses();
         self.show();
     }
 
-    /// For how long nothing has been heard of what is under way.
+    /// For how long the work under way has made no progress.
     pub(super) fn silence(&self) -> Duration {
-        let job = (!self.job.is_idle()).then_some(self.heard_at);
+        let job = (!self.job.is_idle()).then_some(self.progress_at);
         job.into_iter()
             .chain(self.recorder.since())
             .chain(self.steering.since())
@@ -45,18 +45,18 @@ impl<S: Store, L: Logins> Scheduler<S, L> {
         if self.steering.order(run, self.clock.now()) {
             return true;
         }
-        self.learn(if run { Event::LoopStarted } else { Event::LoopStopped });
-        self.wakes.not_early();
+        self.apply(if run { Event::LoopStarted } else { Event::LoopStopped });
+        self.wakes.cancel_early();
         if run {
             self.wakes.begin_interval();
-            // If something is under way, right after it.
-            self.wakes.at_once();
-            self.begin(Trigger::Start);
+            // If a job is under way, right after it.
+            self.wakes.wake_at_once();
+            self.begin_poll(Trigger::Start);
         }
         false
     }
 
-    /// Has the store keep how the loop is to be, and answers the operators whose orders it knows.
+    /// Has the store keep the state of the loop, and answers the operators whose orders it has kept.
     pub(super) fn keep_loop_state(&mut self) {
         self.steering.keep(&self.store);
         if self.steering.may_answer() {
@@ -67,16 +67,16 @@ impl<S: Store, L: Logins> Scheduler<S, L> {
 
     pub(super) fn loop_not_kept(&mut self, why: String) {
         if self.steering.is_waited_for() {
-            self.learn(Event::LoopStateNotKept(why.clone()));
+            self.apply(Event::LoopStateNotKept(why.clone()));
             let snapshot = self.show();
             self.steering.answer(Some(&why), &snapshot);
         }
     }
 
-    /// The store had this as the state of the loop.
+    /// Takes over the state of the loop that the store has kept.
     pub(super) fn recall_loop_state(&mut self, found: Option<LoopState>) {
         if self.steering.recall(found) {
-            self.learn(Event::LoopStaysStopped(self.steering.state()));
+            self.apply(Event::LoopStaysStopped(self.steering.state));
         }
     }
 
@@ -84,13 +84,13 @@ impl<S: Store, L: Logins> Scheduler<S, L> {
         self.deadline = Some(Instant::now() + SHUTDOWN_DEADLINE);
         self.stop_pass.cancel();
         // One last try, under the deadline.
-        self.recorder.release();
-        self.steering.release();
+        self.recorder.is_held = false;
+        self.steering.is_held = false;
         self.requests.refuse_waiting();
         if matches!(self.job, Job::Reading { .. }) {
-            // Nothing has begun yet.
+            // No pass has begun yet.
             self.job = Job::Idle;
-            self.requests.refuse(&NotRefreshed::ShuttingDown);
+            self.requests.refuse(&RefreshRefusal::ShuttingDown);
             self.requests.answer(&self.state);
         }
     }

@@ -1,4 +1,4 @@
-//! Writing the records that have changed: one call at a time, so that what comes meanwhile goes together.
+//! Writes the records that have changed: one call at a time, so that later changes go together.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,8 +15,8 @@ use crate::store::{Store, StoreError};
 #[derive(Debug, Default)]
 pub(super) struct Recorder {
     under_way: Option<Call>,
-    /// Records could not be written: not again before the store has shown that it works.
-    held: bool,
+    /// Records could not be written, and wait until the store works again or the process ends.
+    pub(super) is_held: bool,
     /// How long the last call took.
     pub(super) took: Duration,
 }
@@ -29,27 +29,12 @@ struct Call {
 }
 
 impl Recorder {
-    /// The store has failed.
-    pub(super) fn hold(&mut self) {
-        self.held = true;
-    }
-
-    /// The store has shown that it works, or there is no better time to come.
-    pub(super) fn release(&mut self) {
-        self.held = false;
-    }
-
-    /// Whether records wait for the store to work again.
-    pub(super) fn is_held(&self) -> bool {
-        self.held
-    }
-
-    /// Whether nothing is under way.
+    /// Whether no call is under way.
     pub(super) fn is_idle(&self) -> bool {
         self.under_way.is_none()
     }
 
-    /// Since when the call under way is, if there is one.
+    /// When the call under way began, if there is one.
     pub(super) fn since(&self) -> Option<Instant> {
         self.under_way.as_ref().map(|call| call.since)
     }
@@ -61,7 +46,7 @@ impl Recorder {
         self.under_way = Some(Call { since: Instant::now(), records, task });
     }
 
-    /// How the call under way ended; never, if there is none.
+    /// Waits for the end of the call under way; without one it never returns.
     pub(super) async fn next(&mut self) -> Event {
         let Some(Call { task, .. }) = &mut self.under_way else { return std::future::pending().await };
         let result = task.await.unwrap_or_else(|error| Err(internal(&error)));

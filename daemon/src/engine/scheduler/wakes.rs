@@ -1,4 +1,4 @@
-//! When the loop looks at the table: at every interval, and before that for whoever cannot wait.
+//! When the loop polls: at every interval, and earlier for a customer that is due or a store that failed.
 
 use std::time::Duration;
 
@@ -7,56 +7,44 @@ use tokio::time::Instant;
 /// The first wait before a store that failed is tried again; it doubles up to the interval.
 const STORE_RETRY: Duration = Duration::from_secs(5);
 
-/// The times to come.
+/// The times of the next polls.
 #[derive(Debug)]
 pub(super) struct Wakes {
-    interval: Duration,
-    next_tick: Instant,
-    early: Option<Instant>,
-    /// The last look at the table.
-    looked_at: Option<Instant>,
+    /// The longest time between two polls.
+    pub(super) interval: Duration,
+    /// The end of the interval.
+    pub(super) next_tick: Instant,
+    /// The time of an earlier poll, if there is one.
+    pub(super) early: Option<Instant>,
+    /// When the last poll began.
+    polled_at: Option<Instant>,
     store_failures: u32,
 }
 
 impl Wakes {
-    /// The first interval begins now.
+    /// Makes the times for an interval that begins now.
     pub(super) fn new(interval: Duration) -> Self {
         Self {
             interval,
             next_tick: Instant::now() + interval,
             early: None,
-            looked_at: None,
+            polled_at: None,
             store_failures: 0,
         }
     }
 
-    /// How often the loop looks at the table at least.
-    pub(super) fn interval(&self) -> Duration {
-        self.interval
-    }
-
-    /// Another interval from now on.
+    /// Changes the interval. A longer one does not delay the next poll.
     pub(super) fn set_interval(&mut self, interval: Duration) {
         self.interval = interval;
         self.next_tick = self.next_tick.min(Instant::now() + interval);
     }
 
-    /// The next time that the interval comes round.
-    pub(super) fn next_tick(&self) -> Instant {
-        self.next_tick
-    }
-
-    /// The next time before that, if there is one.
-    pub(super) fn early(&self) -> Option<Instant> {
-        self.early
-    }
-
-    /// Whichever comes first.
+    /// The time of the next poll.
     pub(super) fn next(&self) -> Instant {
         self.early.map_or(self.next_tick, |early| early.min(self.next_tick))
     }
 
-    /// The interval came round. Intervals that were slept through are not made up for.
+    /// The interval has ended. Intervals that passed while the machine slept are not made up for.
     pub(super) fn tick(&mut self) {
         let now = Instant::now();
         self.next_tick += self.interval;
@@ -65,47 +53,47 @@ impl Wakes {
         }
     }
 
-    /// The interval begins anew.
+    /// Begins a new interval.
     pub(super) fn begin_interval(&mut self) {
         self.next_tick = Instant::now() + self.interval;
     }
 
-    /// The loop looks at the table now.
-    pub(super) fn looking(&mut self) {
+    /// A poll begins.
+    pub(super) fn poll_began(&mut self) {
         self.early = None;
-        self.looked_at = Some(Instant::now());
+        self.polled_at = Some(Instant::now());
     }
 
-    /// As soon as nothing else is under way.
-    pub(super) fn at_once(&mut self) {
+    /// The next poll begins as soon as no job is under way.
+    pub(super) fn wake_at_once(&mut self) {
         self.early = Some(Instant::now());
     }
 
-    /// No sooner than the interval.
-    pub(super) fn not_early(&mut self) {
+    /// Drops the earlier poll: the next one is at the end of the interval.
+    pub(super) fn cancel_early(&mut self) {
         self.early = None;
     }
 
-    /// Someone is due after this wait. Two looks at the table are some time apart all the same, counted from their
-    /// beginnings: who became due during a long pass waits no longer.
-    pub(super) fn in_time_for(&mut self, wait: Duration) {
+    /// A customer is due after this wait. Two polls still begin at least a gap apart. After a long pass the gap has passed
+    /// already, so a customer that became due during the pass does not wait.
+    pub(super) fn wake_in_time_for(&mut self, wait: Duration) {
         self.early = Some(self.time_for(wait)).filter(|early| *early < self.next_tick);
     }
 
     fn time_for(&self, wait: Duration) -> Instant {
         let now = Instant::now();
-        let soonest = self.looked_at.map_or(now, |looked_at| looked_at + self.gap());
+        let soonest = self.polled_at.map_or(now, |polled_at| polled_at + self.gap());
         (now + wait.min(self.interval)).max(soonest)
     }
 
-    /// When a pass that begins now gives its checks up: as a customer is due after this wait, and some time before the next
-    /// poll, so that none is skipped for a check.
+    /// When a pass that begins now ends its checks. It ends them when a customer is due after this wait, and in time for
+    /// the next poll.
     pub(super) fn end_of_checks(&self, wait: Option<Duration>) -> Instant {
         let before_tick = self.next_tick.checked_sub(self.interval / 8).unwrap_or(self.next_tick);
         wait.map_or(before_tick, |wait| self.time_for(wait).min(before_tick))
     }
 
-    /// The store has failed: soon, and ever later while it keeps failing.
+    /// The store has failed: the next poll is soon, and later each time while it keeps failing.
     pub(super) fn store_failed(&mut self) {
         self.store_failures = self.store_failures.saturating_add(1);
         let doublings = (self.store_failures - 1).min(16);
@@ -118,8 +106,8 @@ impl Wakes {
         self.store_failures = 0;
     }
 
-    /// The shortest time between two looks: a twelfth of the interval, but neither less than a second nor so much that a
-    /// token of a minute could lapse.
+    /// The shortest time between two polls: a twelfth of the interval, at least a second. It is at most five seconds, so that
+    /// a token of a minute cannot lapse.
     fn gap(&self) -> Duration {
         (self.interval / 12).clamp(Duration::from_secs(1), Duration::from_secs(5))
     }
@@ -136,21 +124,21 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn looks_are_some_time_apart_but_nobody_waits_after_a_long_pass() {
+    async fn polls_are_some_time_apart_but_no_customer_waits_after_a_long_pass() {
         let began = Instant::now();
         let mut wakes = Wakes::new(MINUTE);
-        wakes.looking();
-        wakes.in_time_for(seconds(0));
+        wakes.poll_began();
+        wakes.wake_in_time_for(seconds(0));
         assert_eq!(wakes.next(), began + seconds(5));
         tokio::time::advance(seconds(20)).await;
-        wakes.in_time_for(seconds(0));
+        wakes.wake_in_time_for(seconds(0));
         assert_eq!(wakes.next(), Instant::now(), "the gap has passed while the pass was under way");
-        wakes.in_time_for(seconds(50));
+        wakes.wake_in_time_for(seconds(50));
         assert_eq!(wakes.next(), began + MINUTE, "the interval comes first");
     }
 
     #[tokio::test(start_paused = true)]
-    async fn intervals_that_were_slept_through_are_not_made_up_for() {
+    async fn intervals_during_sleep_are_not_made_up_for() {
         let mut wakes = Wakes::new(MINUTE);
         tokio::time::advance(seconds(60)).await;
         wakes.tick();
@@ -161,18 +149,18 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_store_that_keeps_failing_is_tried_ever_later_but_once_an_interval() {
+    async fn a_store_that_keeps_failing_is_tried_less_often_but_once_an_interval() {
         let mut wakes = Wakes::new(MINUTE);
         let waits: Vec<u64> = (0..6)
             .map(|_| {
                 wakes.store_failed();
-                (wakes.early().unwrap() - Instant::now()).as_secs()
+                (wakes.early.unwrap() - Instant::now()).as_secs()
             })
             .collect();
         assert_eq!(waits, [5, 10, 20, 40, 60, 60]);
         wakes.store_worked();
         wakes.store_failed();
-        assert_eq!(wakes.early(), Some(Instant::now() + seconds(5)));
+        assert_eq!(wakes.early, Some(Instant::now() + seconds(5)));
     }
 
     #[tokio::test(start_paused = true)]
@@ -181,13 +169,13 @@ mod tests {
         let mut wakes = Wakes::new(MINUTE);
         tokio::time::advance(seconds(70)).await;
         wakes.tick();
-        assert_eq!(wakes.next_tick(), began + 2 * MINUTE);
+        assert_eq!(wakes.next_tick, began + 2 * MINUTE);
         tokio::time::advance(seconds(50)).await;
         wakes.tick();
-        assert_eq!(wakes.next_tick(), began + 3 * MINUTE, "at the very moment");
+        assert_eq!(wakes.next_tick, began + 3 * MINUTE, "at the very moment");
         tokio::time::advance(seconds(10)).await;
         wakes.begin_interval();
-        assert_eq!(wakes.next_tick(), Instant::now() + MINUTE);
+        assert_eq!(wakes.next_tick, Instant::now() + MINUTE);
     }
 
     #[tokio::test(start_paused = true)]
@@ -196,16 +184,16 @@ mod tests {
         let mut wakes = Wakes::new(MINUTE);
         tokio::time::advance(seconds(10)).await;
         wakes.set_interval(seconds(300));
-        assert_eq!((wakes.interval(), wakes.next_tick()), (seconds(300), began + MINUTE));
+        assert_eq!((wakes.interval, wakes.next_tick), (seconds(300), began + MINUTE));
         wakes.set_interval(seconds(20));
-        assert_eq!((wakes.interval(), wakes.next_tick()), (seconds(20), Instant::now() + seconds(20)));
+        assert_eq!((wakes.interval, wakes.next_tick), (seconds(20), Instant::now() + seconds(20)));
     }
 
     #[tokio::test(start_paused = true)]
     async fn checks_end_when_a_customer_is_due_and_before_the_next_tick() {
         let began = Instant::now();
         let mut wakes = Wakes::new(MINUTE);
-        wakes.looking();
+        wakes.poll_began();
         assert_eq!(wakes.end_of_checks(Some(seconds(20))), began + seconds(20));
         assert_eq!(wakes.end_of_checks(Some(seconds(0))), began + seconds(5), "no poll comes sooner");
         let before_tick = began + MINUTE.mul_f64(0.875);
@@ -215,29 +203,29 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn who_asks_at_once_is_looked_at_once() {
+    async fn a_poll_at_once_is_the_next_one_and_can_be_cancelled() {
         let began = Instant::now();
         let mut wakes = Wakes::new(MINUTE);
-        assert_eq!((wakes.early(), wakes.next()), (None, began + MINUTE));
-        wakes.at_once();
+        assert_eq!((wakes.early, wakes.next()), (None, began + MINUTE));
+        wakes.wake_at_once();
         assert_eq!(wakes.next(), began);
-        wakes.not_early();
+        wakes.cancel_early();
         assert_eq!(wakes.next(), began + MINUTE);
-        wakes.at_once();
-        wakes.looking();
-        assert_eq!(wakes.early(), None, "that was the look");
-        wakes.in_time_for(MINUTE);
-        assert_eq!(wakes.early(), None, "the interval is in time");
+        wakes.wake_at_once();
+        wakes.poll_began();
+        assert_eq!(wakes.early, None, "that was the poll");
+        wakes.wake_in_time_for(MINUTE);
+        assert_eq!(wakes.early, None, "the interval is in time");
     }
 
     #[tokio::test(start_paused = true)]
-    async fn the_gap_between_two_looks_is_a_twelfth_of_the_interval_within_bounds() {
+    async fn the_gap_between_two_polls_is_a_twelfth_of_the_interval_within_bounds() {
         for (interval, gap) in [(1, 1), (12, 1), (36, 3), (60, 5), (3_600, 5)] {
             let mut wakes = Wakes::new(seconds(interval));
-            wakes.looking();
-            wakes.in_time_for(seconds(0));
+            wakes.poll_began();
+            wakes.wake_in_time_for(seconds(0));
             let soonest = (interval > gap).then(|| Instant::now() + seconds(gap));
-            assert_eq!(wakes.early(), soonest, "{interval} s");
+            assert_eq!(wakes.early, soonest, "{interval} s");
         }
     }
 }

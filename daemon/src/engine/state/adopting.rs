@@ -51,7 +51,7 @@ impl State {
             if failure.permanent {
                 let why =
                     if is_allowed { "http is allowed now" } else { "its URL, user or password has changed" };
-                unparked.push((edit.customer.id.clone(), why));
+                unparked.push((edit.row.id.clone(), why));
             }
             edit.record_mut().failure = None;
         });

@@ -23,12 +23,12 @@ impl State {
         for end in self.former.values_mut().filter_map(|former| former.ends_at.as_mut()) {
             *end -= by;
         }
-        self.hosts.checks().for_each(|(_, checks)| checks.clock_stepped(by));
+        self.servers.values_mut().for_each(|server| server.checks.clock_stepped(by));
         for since in self.recovered.values_mut() {
             *since -= by;
         }
         let message = format!(
-            "the clock of this machine stepped backward by {} (timedatectl shows whether it is right now); {misdated} rows declare their tokens to end too late, and are renewed at the next poll",
+            "the clock of this machine stepped backward by {}; check it with timedatectl. The expiries of {misdated} rows are too late, and these rows are renewed at the next poll",
             length(by)
         );
         self.note(at, NoticeKind::ClockSetBack, None, message);

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
 
-use super::Entry;
+use super::CustomerState;
 use super::lapses::Conditions;
 use super::records::Unwritten;
 use crate::engine::counters::Counters;
@@ -19,7 +19,7 @@ pub(super) const REMEMBERED_REMOVALS: usize = 10_000;
 /// The customers, the revision of the whole, and which records the store does not have yet.
 #[derive(Debug)]
 pub(super) struct Customers {
-    entries: BTreeMap<CustomerId, Entry>,
+    by_id: BTreeMap<CustomerId, CustomerState>,
     /// The revision of the latest change.
     pub(super) revision: u64,
     pub(super) unwritten: Unwritten,
@@ -37,18 +37,18 @@ pub(super) struct Customers {
 
 /// Reads all customers, in the order of their ids.
 impl Deref for Customers {
-    type Target = BTreeMap<CustomerId, Entry>;
+    type Target = BTreeMap<CustomerId, CustomerState>;
 
     fn deref(&self) -> &Self::Target {
-        &self.entries
+        &self.by_id
     }
 }
 
-/// One customer, open for change. Its drop gives a changed entry a new revision, and a changed record its time and its place in
+/// One customer, open for change. Its drop gives a changed customer a new revision, and a changed record its time and its place in
 /// the next write.
 #[derive(Debug)]
 pub(super) struct Edit<'a> {
-    entry: &'a mut Entry,
+    customer: &'a mut CustomerState,
     revision: &'a mut u64,
     unwritten: &'a mut Unwritten,
     at: DateTime<Utc>,
@@ -59,31 +59,31 @@ pub(super) struct Edit<'a> {
 }
 
 impl Deref for Edit<'_> {
-    type Target = Entry;
+    type Target = CustomerState;
 
-    fn deref(&self) -> &Entry {
-        self.entry
+    fn deref(&self) -> &CustomerState {
+        self.customer
     }
 }
 
 impl DerefMut for Edit<'_> {
-    fn deref_mut(&mut self) -> &mut Entry {
+    fn deref_mut(&mut self) -> &mut CustomerState {
         self.is_changed = true;
-        self.entry
+        self.customer
     }
 }
 
 impl<'a> Edit<'a> {
     fn new(
-        entry: &'a mut Entry,
+        customer: &'a mut CustomerState,
         revision: &'a mut u64,
         unwritten: &'a mut Unwritten,
         at: DateTime<Utc>,
     ) -> Self {
-        Self { entry, revision, unwritten, at, is_changed: false, is_recorded: false, had_failed: false }
+        Self { customer, revision, unwritten, at, is_changed: false, is_recorded: false, had_failed: false }
     }
 
-    /// Clients see something differently that is not in the entry.
+    /// Clients see something differently that is not in the customer.
     pub(super) fn touch(&mut self) {
         self.is_changed = true;
     }
@@ -92,20 +92,20 @@ impl<'a> Edit<'a> {
     pub(super) fn record_mut(&mut self) -> &mut Record {
         self.is_changed = true;
         self.is_recorded = true;
-        self.had_failed |= self.entry.record().failure.is_some();
-        self.entry.record_mut()
+        self.had_failed |= self.customer.record().failure.is_some();
+        self.customer.record_mut()
     }
 
     /// Notes that its row is in the table. This alone is no change.
     pub(super) fn set_mark(&mut self, mark: bool) {
-        self.entry.mark = mark;
+        self.customer.mark = mark;
     }
 
     /// Takes over the record of the store. The daemon's own need not be written.
     pub(super) fn adopt(&mut self, record: Record) {
         self.is_changed = true;
         self.unwritten.given_up(&record.id);
-        self.entry.adopt(record);
+        self.customer.adopt(record);
     }
 }
 
@@ -113,12 +113,12 @@ impl Drop for Edit<'_> {
     fn drop(&mut self) {
         if self.is_changed {
             *self.revision += 1;
-            self.entry.revision = *self.revision;
+            self.customer.revision = *self.revision;
         }
         if self.is_recorded {
-            self.entry.record_mut().updated_at = self.at;
-            let id = &self.entry.customer.id;
-            match self.had_failed || self.entry.record().failure.is_some() {
+            self.customer.record_mut().updated_at = self.at;
+            let id = &self.customer.row.id;
+            match self.had_failed || self.customer.record().failure.is_some() {
                 true => self.unwritten.changed(id),
                 false => self.unwritten.succeeded(id),
             }
@@ -129,7 +129,7 @@ impl Drop for Edit<'_> {
 impl Customers {
     pub(super) fn new(start: u64, conditions: Conditions) -> Self {
         Self {
-            entries: BTreeMap::new(),
+            by_id: BTreeMap::new(),
             revision: start,
             unwritten: Unwritten::default(),
             removed: VecDeque::new(),
@@ -142,17 +142,17 @@ impl Customers {
 
     /// Opens one customer for change at `at`.
     pub(super) fn edit(&mut self, id: &CustomerId, at: DateTime<Utc>) -> Option<Edit<'_>> {
-        let entry = self.entries.get_mut(id)?;
-        entry.count_time(at, self.conditions, Arc::make_mut(&mut self.counters));
-        Some(Edit::new(entry, &mut self.revision, &mut self.unwritten, at))
+        let customer = self.by_id.get_mut(id)?;
+        customer.count_time(at, self.conditions, Arc::make_mut(&mut self.counters));
+        Some(Edit::new(customer, &mut self.revision, &mut self.unwritten, at))
     }
 
     /// Opens each customer in turn.
     pub(super) fn edit_all(&mut self, at: DateTime<Utc>, mut change: impl FnMut(&mut Edit<'_>)) {
         let counters = Arc::make_mut(&mut self.counters);
-        for entry in self.entries.values_mut() {
-            entry.count_time(at, self.conditions, counters);
-            change(&mut Edit::new(entry, &mut self.revision, &mut self.unwritten, at));
+        for customer in self.by_id.values_mut() {
+            customer.count_time(at, self.conditions, counters);
+            change(&mut Edit::new(customer, &mut self.revision, &mut self.unwritten, at));
         }
     }
 
@@ -170,26 +170,26 @@ impl Customers {
     }
 
     /// Adds new customers.
-    pub(super) fn add(&mut self, mut new: Vec<Entry>) {
-        for entry in &mut new {
+    pub(super) fn add(&mut self, mut new: Vec<CustomerState>) {
+        for customer in &mut new {
             self.revision += 1;
-            entry.revision = self.revision;
-            if let Some(changes) = self.left.remove(&entry.customer.id) {
-                entry.record_mut().changes = changes;
+            customer.revision = self.revision;
+            if let Some(changes) = self.left.remove(&customer.row.id) {
+                customer.record_mut().changes = changes;
             }
         }
-        let new = new.into_iter().map(|entry| (entry.customer.id.clone(), entry));
-        if self.entries.is_empty() {
+        let new = new.into_iter().map(|customer| (customer.row.id.clone(), customer));
+        if self.by_id.is_empty() {
             // All at once fills the nodes of the map; one by one leaves a third of them empty.
-            self.entries = new.collect();
+            self.by_id = new.collect();
         } else {
-            self.entries.extend(new);
+            self.by_id.extend(new);
         }
     }
 
     /// Removes customers, and returns them.
-    pub(super) fn remove(&mut self, is_gone: impl Fn(&Entry) -> bool) -> Vec<Entry> {
-        let gone: Vec<_> = self.entries.extract_if(.., |_, entry| is_gone(entry)).collect();
+    pub(super) fn remove(&mut self, is_gone: impl Fn(&CustomerState) -> bool) -> Vec<CustomerState> {
+        let gone: Vec<_> = self.by_id.extract_if(.., |_, customer| is_gone(customer)).collect();
         for (id, _) in &gone {
             self.revision += 1;
             self.removed.push_back((self.revision, id.clone()));
@@ -199,12 +199,12 @@ impl Customers {
                 self.removed_floor = revision;
             }
         }
-        gone.into_iter().map(|(_, entry)| entry).collect()
+        gone.into_iter().map(|(_, customer)| customer).collect()
     }
 
     /// Notes the removal of a customer as the last of its changes, and has its record written.
-    pub(super) fn left(&mut self, entry: &Entry, at: DateTime<Utc>) {
-        let mut record = entry.record().clone();
+    pub(super) fn left(&mut self, customer: &CustomerState, at: DateTime<Utc>) {
+        let mut record = customer.record().clone();
         record.changes.add(at, NoticeKind::Ineligible);
         record.updated_at = at;
         self.remember_left(&record);
@@ -223,7 +223,7 @@ impl Customers {
     pub(super) fn remember(&mut self, id: &CustomerId, at: DateTime<Utc>, kind: NoticeKind) {
         if let Some(mut edit) = self.edit(id, at) {
             edit.is_changed = true;
-            edit.entry.record_mut().changes.add(at, kind);
+            edit.customer.record_mut().changes.add(at, kind);
         } else if let Some(changes) = self.left.get_mut(id) {
             changes.add(at, kind);
         }
@@ -231,13 +231,13 @@ impl Customers {
 
     /// Takes at most `most` records to write now.
     pub(super) fn take_unwritten(&mut self, which: Records, most: usize) -> Vec<Record> {
-        let entries = &self.entries;
-        self.unwritten.take(which, most, |id| entries.get(id).map(Entry::record))
+        let by_id = &self.by_id;
+        self.unwritten.take(which, most, |id| by_id.get(id).map(CustomerState::record))
     }
 
     /// Has these records written again, because the write failed.
     pub(super) fn not_written(&mut self, records: Vec<Record>) {
-        let entries = &self.entries;
-        self.unwritten.not_written(records, |id| entries.contains_key(id));
+        let by_id = &self.by_id;
+        self.unwritten.not_written(records, |id| by_id.contains_key(id));
     }
 }

@@ -5,7 +5,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use super::super::backoff::Backoff;
 use super::super::history::{FailureDetail, Notice, NoticeKind};
 use super::verdict::{DAILY, Verdict};
-use super::{Entry, State};
+use super::{CustomerState, State};
 use crate::engine::counters::Operation;
 use crate::model::{CustomerId, Failure, FailureKind, FailureNote};
 
@@ -27,9 +27,9 @@ impl State {
         let goes_on = early.is_some() && (stays_parked || edit.waits_alike(kind));
         edit.count_waits(goes_on || stays_parked);
         drop(edit);
-        let Some(entry) = self.customers.get(id) else { return };
-        let before = entry.record().failure.as_deref();
-        let remaining = entry.ends_at().filter(|_| entry.customer.has_token).map(|end| end - at);
+        let Some(customer) = self.customers.get(id) else { return };
+        let before = customer.record().failure.as_deref();
+        let remaining = customer.ends_at().filter(|_| customer.row.has_token).map(|end| end - at);
         let delay = self.policy.backoff().delay(consecutive, remaining, random);
         let delay = match verdict {
             Verdict::Rest { until } => delay.min(until - at),
@@ -38,14 +38,14 @@ impl State {
         if let Some(parked) = before.filter(|_| stays_parked) {
             let mut parked = parked.clone();
             parked.consecutive = consecutive;
-            parked.next_attempt_at = next_attempt_of_parked(entry, parked.kind, at, delay, goes_on);
+            parked.next_attempt_at = next_attempt_of_parked(customer, parked.kind, at, delay, goes_on);
             let message = format!("{failure}; it stays parked ({})", parked.message);
             return self.take_note(id, NoticeKind::Parked, message, parked, at, false);
         }
         // If the store refuses all tokens, the customer waits for the store. If it refuses this row alone, a time is set.
         let next_attempt_at = match kind {
             FailureKind::Database if self.error_of(Operation::Write).is_some() => None,
-            kind if kind.is_permanent() => next_attempt_of_parked(entry, kind, at, delay, goes_on),
+            kind if kind.is_permanent() => next_attempt_of_parked(customer, kind, at, delay, goes_on),
             _ => Some(at + retry_after(failure, delay)),
         };
         let note = FailureNote {
@@ -55,15 +55,15 @@ impl State {
             consecutive,
             at,
             next_attempt_at,
-            fingerprint: entry.credentials,
+            fingerprint: customer.credentials,
         };
         let is_new_kind = before.is_none_or(|before| before.kind != kind);
         let is_quiet = !is_new_kind && !note.permanent && (early.is_some() || !consecutive.is_power_of_two());
-        let told = if note.permanent { NoticeKind::Parked } else { NoticeKind::Failed };
-        self.take_note(id, told, note.message.clone(), note, at, is_quiet);
+        let notice_kind = if note.permanent { NoticeKind::Parked } else { NoticeKind::Failed };
+        self.take_note(id, notice_kind, note.message.clone(), note, at, is_quiet);
     }
 
-    /// Stores a failure of the customer, and tells of it.
+    /// Stores a failure of the customer, and reports it.
     fn take_note(
         &mut self,
         id: &CustomerId,
@@ -86,14 +86,14 @@ impl State {
             Verdict::Due | Verdict::Save => note.next_attempt_at,
             verdict => verdict.until(),
         };
-        let url = crate::text::url(&edit.customer.credentials.url);
+        let url = crate::text::url(&edit.row.credentials.url);
         drop(edit);
         let failure = Some(FailureDetail { kind: note.kind, attempt: note.consecutive, next_at, url });
-        self.tell(Notice { failure, ..Notice::new(at, kind, message).of(id).quiet(is_quiet) });
+        self.add_notice(Notice { failure, ..Notice::new(at, kind, message).of(id).quiet(is_quiet) });
     }
 }
 
-impl Entry {
+impl CustomerState {
     /// Whether a transient failure leaves the customer parked: the cause of its parking was not checked.
     fn stays_parked(&self, kind: FailureKind) -> bool {
         let parked =
@@ -105,7 +105,7 @@ impl Entry {
         })
     }
 
-    /// Whether the next attempt after a failure of this kind comes by the same rule as after the one before.
+    /// Whether a failure of this kind continues the back-off of the failure before it.
     fn waits_alike(&self, kind: FailureKind) -> bool {
         self.record().failure.as_deref().is_some_and(|before| {
             (before.permanent, before.kind.is_tried_daily()) == (kind.is_permanent(), kind.is_tried_daily())
@@ -113,17 +113,17 @@ impl Entry {
     }
 }
 
-/// When a parked customer is tried next: once a day if ThingsBoard does not count the failure, and after an ordinary back-off
-/// if it has a refresh token. A day that `goes_on` ends with the delay.
+/// When a parked customer is tried next: once a day if ThingsBoard does not count the failure. With a refresh token it is
+/// tried after an ordinary back-off. A day that `goes_on` ends with the delay.
 fn next_attempt_of_parked(
-    entry: &Entry,
+    customer: &CustomerState,
     kind: FailureKind,
     at: DateTime<Utc>,
     delay: TimeDelta,
     goes_on: bool,
 ) -> Option<DateTime<Utc>> {
     let daily = kind.is_tried_daily().then(|| at + if goes_on { delay } else { DAILY });
-    let can_refresh = entry.refresh_token.is_some() && (kind.is_the_ledgers() || kind.is_tried_daily());
+    let can_refresh = customer.refresh_token.is_some() && (kind.is_the_ledgers() || kind.is_tried_daily());
     let refresh = can_refresh.then(|| at + delay);
     [daily, refresh].into_iter().flatten().min()
 }

@@ -1,4 +1,4 @@
-//! Which operations of the store work: it may be readable and refuse every token, or take tokens and no records.
+//! Which operations of the store work. For example, it may be readable but refuse every token.
 
 use chrono::{DateTime, Utc};
 
@@ -9,7 +9,7 @@ use crate::engine::history::NoticeKind;
 use crate::store::StoreError;
 
 impl State {
-    /// Notes that an operation of the store fails. Tells of it if none failed before.
+    /// Notes that an operation of the store fails. Reports it if no operation failed before.
     pub(super) fn store_fails(&mut self, operation: Operation, error: StoreError, at: DateTime<Utc>) {
         *self.customers.counters_mut().store_errors.entry((operation, error.class())).or_default() += 1;
         if self.store_errors.is_empty() {
@@ -19,7 +19,7 @@ impl State {
         self.set_store_condition(at);
     }
 
-    /// Notes that an operation of the store works. Tells of it if no other fails.
+    /// Notes that an operation of the store works. Reports it if no other operation fails.
     pub(super) fn store_works(&mut self, operation: Operation, at: DateTime<Utc>) {
         if self.store_errors.remove(&operation).is_some() {
             self.set_store_condition(at);

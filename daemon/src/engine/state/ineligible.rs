@@ -1,11 +1,11 @@
-//! Rows that cannot be renewed, and former customers: those whose row has become such a row, or is gone.
+//! Rows that cannot be renewed, and former customers: their rows can no longer be renewed, or are gone.
 
 use std::sync::Arc;
 
 use chrono::{DateTime, TimeDelta, Utc};
 
 use super::super::history::{Notice, NoticeKind};
-use super::{Entry, State};
+use super::{CustomerState, State};
 use crate::model::{CustomerId, Ineligibility, IneligibleRow, Record};
 
 /// The number of customers that are lost at once with a log line each. One line counts the others.
@@ -40,7 +40,7 @@ impl IneligibleRows {
 
 /// A former customer. It is known while its row holds a token or, without a row, while its last token lives.
 #[derive(Debug, Clone)]
-pub struct Former {
+pub struct FormerCustomer {
     /// What is wrong with its row; none if the row is gone.
     why: Option<Ineligibility>,
     /// When it was found to be no customer.
@@ -53,15 +53,15 @@ pub struct Former {
     is_end_told: bool,
 }
 
-impl Former {
-    fn new(entry: Option<&Entry>, row: Option<&IneligibleRow>, at: DateTime<Utc>) -> Self {
-        let ends_at = entry.filter(|entry| entry.customer.has_token).and_then(Entry::ends_at);
+impl FormerCustomer {
+    fn new(customer: Option<&CustomerState>, row: Option<&IneligibleRow>, at: DateTime<Utc>) -> Self {
+        let ends_at = customer.filter(|customer| customer.row.has_token).and_then(CustomerState::ends_at);
         let mut former = Self {
             why: None,
             since: at,
             ends_at,
-            expiry: entry.and_then(|entry| entry.customer.expiry),
-            has_token: entry.is_some_and(|entry| entry.customer.has_token),
+            expiry: customer.and_then(|customer| customer.row.expiry),
+            has_token: customer.is_some_and(|customer| customer.row.has_token),
             is_end_told: ends_at.is_some_and(|end| end < at),
         };
         former.take_over(row, at);
@@ -105,7 +105,7 @@ impl Former {
 
 impl State {
     /// The former customers, in the order of their ids.
-    pub fn former(&self) -> impl ExactSizeIterator<Item = (&CustomerId, &Former)> {
+    pub fn former(&self) -> impl ExactSizeIterator<Item = (&CustomerId, &FormerCustomer)> {
         self.former.iter()
     }
 
@@ -114,7 +114,7 @@ impl State {
     pub(super) fn take_over_ineligible(
         &mut self,
         rows: Vec<IneligibleRow>,
-        gone: &[Entry],
+        gone: &[CustomerState],
         records: &[Record],
         at: DateTime<Utc>,
     ) {
@@ -127,10 +127,10 @@ impl State {
             former.take_over(rows.find(id.as_str()), at);
             customers.get(id).is_none() && former.is_of_interest()
         });
-        let mut lost: Vec<(CustomerId, Former)> = Vec::new();
-        for entry in gone {
-            let id = &entry.customer.id;
-            lost.push((id.clone(), Former::new(Some(entry), rows.find(id.as_str()), at)));
+        let mut lost: Vec<(CustomerId, FormerCustomer)> = Vec::new();
+        for customer in gone {
+            let id = &customer.row.id;
+            lost.push((id.clone(), FormerCustomer::new(Some(customer), rows.find(id.as_str()), at)));
         }
         if self.table_read_at.is_none() {
             for record in records {
@@ -138,15 +138,15 @@ impl State {
                 let Some(row) = row else { continue };
                 self.customers.remember_left(record);
                 if row.has_token {
-                    lost.push((row.id.clone(), Former::new(None, Some(row), at)));
+                    lost.push((row.id.clone(), FormerCustomer::new(None, Some(row), at)));
                 }
             }
         }
-        self.tell_lost(&lost, at);
+        self.report_lost(&lost, at);
         self.former.extend(lost.into_iter().filter(|(_, former)| former.is_of_interest()));
     }
 
-    fn tell_lost(&mut self, lost: &[(CustomerId, Former)], at: DateTime<Utc>) {
+    fn report_lost(&mut self, lost: &[(CustomerId, FormerCustomer)], at: DateTime<Utc>) {
         for (number, (id, former)) in lost.iter().enumerate() {
             let notice = Notice::new(at, NoticeKind::Ineligible, former.loss()).of(id);
             self.history.push(notice.quiet(number >= LOGGED_EACH));

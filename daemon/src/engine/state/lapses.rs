@@ -2,7 +2,7 @@
 
 use chrono::{DateTime, TimeDelta, Utc};
 
-use super::Entry;
+use super::CustomerState;
 use crate::engine::counters::{Cause, Counters};
 use crate::model::FailureKind;
 
@@ -36,14 +36,14 @@ impl Conditions {
     }
 }
 
-impl Entry {
-    /// Counts the time since the last count. It comes before every change of the entry, so that the time is attributed to the
+impl CustomerState {
+    /// Counts the time since the last count. It comes before every change of the customer, so that the time is attributed to the
     /// state before the change.
     ///
     /// A row without a token or a failure waits for its first renewal and is not counted.
     pub(super) fn count_time(&mut self, now: DateTime<Utc>, conditions: Conditions, counters: &mut Counters) {
         let from = std::mem::replace(&mut self.counted_until, now);
-        let token_ends_at = self.ends_at().filter(|_| self.customer.has_token);
+        let token_ends_at = self.ends_at().filter(|_| self.row.has_token);
         if now <= from || (token_ends_at.is_none() && self.record().failure.is_none()) {
             return;
         }
@@ -62,7 +62,7 @@ impl Entry {
         conditions.attribute(self.own_lapse_cause())
     }
 
-    /// The cause if nothing makes all customers lapse. The troubles that people are told of are attributed by the same list.
+    /// The cause if nothing makes all customers lapse. Messages about troubles use the same list.
     pub(in crate::engine) fn own_lapse_cause(&self) -> Cause {
         let failure = self.record().failure.as_deref();
         let kind =

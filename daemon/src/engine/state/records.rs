@@ -109,7 +109,7 @@ impl Unwritten {
             if is_present(&record.id) {
                 self.changed.insert(record.id);
             } else {
-                // What was learned of it meanwhile is newer.
+                // Changes during the write are newer.
                 self.orphans.entry(record.id.clone()).or_insert(record);
             }
         }

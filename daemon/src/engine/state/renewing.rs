@@ -5,9 +5,9 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 
 use super::super::deferral::Deferral;
-use super::super::event::Via;
+use super::super::event::RenewalMethod;
 use super::super::history::{Notice, NoticeKind, RenewalDetail};
-use super::{Found, State};
+use super::{CheckResult, State};
 use crate::engine::counters::Operation;
 use crate::model::{CustomerId, Renewal, Secret, Skew, whole_seconds};
 
@@ -24,7 +24,7 @@ impl State {
         &mut self,
         mut renewal: Box<Renewal>,
         refresh_token: Option<Secret>,
-        via: Via,
+        method: RenewalMethod,
         latency: Duration,
         skew: Skew,
         at: DateTime<Utc>,
@@ -35,9 +35,9 @@ impl State {
         self.measured(&id, skew, at);
         if let Some(mut edit) = self.customers.edit(&id, at) {
             edit.unsaved = Some(renewal);
-            edit.obtained = Some((via, latency));
+            edit.obtained = Some((method, latency));
             // Whole seconds, as in the expiry, would not show that it came after another one was found dead.
-            edit.checked = Some((at, Found::New));
+            edit.checked = Some((at, CheckResult::New));
             edit.refresh_token = refresh_token;
         }
     }
@@ -50,8 +50,9 @@ impl State {
     }
 
     fn measured(&mut self, id: &CustomerId, skew: Skew, at: DateTime<Utc>) {
-        let Some(host) = self.customers.get(id).and_then(|entry| entry.host.clone()) else { return };
-        let (is_better, message) = self.hosts.measured(&host, skew, self.customers.revision + 1);
+        let Some(key) = self.customers.get(id).and_then(|customer| customer.server.as_ref()) else { return };
+        let Some(server) = self.servers.get_mut(key) else { return };
+        let (is_better, message) = server.set_skew(key, skew, self.customers.revision + 1);
         self.customers.revision += u64::from(is_better);
         if let Some(message) = message {
             self.note(at, NoticeKind::Warning, None, message);
@@ -68,7 +69,7 @@ impl State {
         }
         edit.status = edit.status_at(at, window);
         let obtained = edit.obtained.take();
-        let url = crate::text::url(&edit.customer.credentials.url);
+        let url = crate::text::url(&edit.row.credentials.url);
         let renewal = Some(RenewalDetail { url, latency: obtained.map(|(_, latency)| latency) });
         let record = edit.record_mut();
         record.last_success_at = Some(at);
@@ -76,8 +77,8 @@ impl State {
         let failures = record.failure.take().map(|failure| failure.consecutive);
         drop(edit);
         self.pass.updated += 1;
-        if let Some((via, _)) = obtained {
-            self.customers.counters_mut().renewal(via, "renewed");
+        if let Some((method, _)) = obtained {
+            self.customers.counters_mut().renewal(method, "renewed");
         }
         if let Some(failures) = failures {
             let attempts = if failures == 1 { "attempt" } else { "attempts" };
@@ -97,8 +98,8 @@ impl State {
             edit.record_mut().failure = None;
             edit.obtained.take()
         });
-        if let Some((via, _)) = obtained {
-            self.customers.counters_mut().renewal(via, "superseded");
+        if let Some((method, _)) = obtained {
+            self.customers.counters_mut().renewal(method, "superseded");
         }
         let message =
             "the row was changed meanwhile, or holds a token that lives longer; it was left as it is"

@@ -5,9 +5,10 @@ use std::time::Instant;
 
 use chrono::{DateTime, Utc};
 
-use super::super::credentials::{Ask, Held, Leave, Step};
+use super::super::credentials::{HeldCredentials, Leave, LoginQuery, Step};
 use super::super::history::NoticeKind;
-use super::{Entry, State};
+use super::servers::replace_servers;
+use super::{CustomerState, State};
 use crate::engine::counters::Operation;
 use crate::model::{AccountKey, Customer, Failure, Fingerprint, FingerprintKey};
 use crate::store::{LedgerPlace, LedgerRead, RowProblem, Table};
@@ -17,16 +18,16 @@ impl State {
         self.adopt_key(&table.key, at);
         let gone = self.take_over_rows(table.customers, &table.key, at);
         self.take_over_ineligible(table.ineligible, &gone, &table.records, at);
-        let used = self.customers.values().filter_map(|entry| entry.host.as_ref()).collect();
-        let has_changed = self.hosts.used_by(&used, self.customers.revision + 1);
+        let used = self.customers.values().filter_map(|customer| customer.server.as_ref()).collect();
+        let has_changed = replace_servers(&mut self.servers, &used, self.customers.revision + 1);
         self.customers.revision += u64::from(has_changed);
         self.adopt_records(table.records, at);
         self.customers.unwritten.read();
         self.drop_obsolete_failures(at);
-        self.tell_problems(&table.problems, table.records_lost, at);
+        self.report_problems(&table.problems, table.records_lost, at);
         self.table_read_at = Some(at);
         if self.error_of(Operation::Write).is_some()
-            && self.customers.values().all(|entry| entry.unsaved.is_none())
+            && self.customers.values().all(|customer| customer.unsaved.is_none())
         {
             // No token is left whose write would show that the store works again.
             self.store_works(Operation::Write, at);
@@ -39,32 +40,32 @@ impl State {
     /// building a new map took three times as long.
     fn take_over_rows(
         &mut self,
-        customers: Vec<Customer>,
+        rows: Vec<Customer>,
         key: &FingerprintKey,
         at: DateTime<Utc>,
-    ) -> Vec<Entry> {
+    ) -> Vec<CustomerState> {
         self.mark = !self.mark;
         let (mark, window) = (self.mark, self.policy.window);
         let mut known = 0;
         let mut new = Vec::new();
-        for customer in customers {
-            if let Some(mut edit) = self.customers.edit(&customer.id, at) {
+        for row in rows {
+            if let Some(mut edit) = self.customers.edit(&row.id, at) {
                 known += 1;
                 edit.set_mark(mark);
-                if edit.customer != customer {
-                    edit.replace_row(customer, key);
+                if edit.row != row {
+                    edit.replace_row(row, key);
                 }
             } else {
-                let mut entry = Entry::new(customer, key, at, window);
-                entry.mark = mark;
-                new.push(entry);
+                let mut customer = CustomerState::new(row, key, at, window);
+                customer.mark = mark;
+                new.push(customer);
             }
         }
         let mut gone = Vec::new();
         if known < self.customers.len() {
-            gone = self.customers.remove(|entry| entry.mark != mark);
-            for entry in &gone {
-                self.customers.left(entry, at);
+            gone = self.customers.remove(|customer| customer.mark != mark);
+            for customer in &gone {
+                self.customers.left(customer, at);
             }
         }
         self.customers.add(new);
@@ -78,7 +79,7 @@ impl State {
         }
         let mut new_of = HashMap::new();
         self.customers.edit_all(at, |edit| {
-            let (old, new) = (edit.credentials, key.fingerprint(&edit.customer.credentials));
+            let (old, new) = (edit.credentials, key.fingerprint(&edit.row.credentials));
             edit.credentials = new;
             new_of.insert(old, new);
             if edit.record().failure.as_ref().is_some_and(|failure| failure.fingerprint == old)
@@ -90,17 +91,17 @@ impl State {
         self.ledger.rekey(new_of);
     }
 
-    /// Tells once what is wrong with a row, and again only if it was right in between.
-    fn tell_problems(&mut self, problems: &[RowProblem], records_lost: Option<String>, at: DateTime<Utc>) {
-        let told = std::mem::replace(&mut self.told, problems.iter().cloned().collect());
-        for problem in problems.iter().filter(|problem| !told.contains(problem)) {
+    /// Reports a problem of a row once, and again only if it was solved in between.
+    fn report_problems(&mut self, problems: &[RowProblem], records_lost: Option<String>, at: DateTime<Utc>) {
+        let reported = std::mem::replace(&mut self.reported_problems, problems.iter().cloned().collect());
+        for problem in problems.iter().filter(|problem| !reported.contains(problem)) {
             let message = format!("row {}: {}", problem.row, problem.what);
             self.note(at, NoticeKind::Warning, None, message);
         }
-        let was_told = std::mem::replace(&mut self.told_records_lost, records_lost.is_some());
-        if let Some(why) = records_lost.filter(|_| !was_told) {
+        let was_reported = std::mem::replace(&mut self.has_reported_lost_records, records_lost.is_some());
+        if let Some(why) = records_lost.filter(|_| !was_reported) {
             let message = format!(
-                "the table tbtokend_state cannot be used ({why}): since when a customer fails is forgotten at a restart; have the DBA run what `tbtokend schema` prints"
+                "the table tbtokend_state cannot be used ({why}): a restart forgets which customers are parked; have the DBA run the output of `tbtokend schema`"
             );
             self.note(at, NoticeKind::Warning, None, message);
         }
@@ -111,29 +112,29 @@ impl State {
         self.store_works(Operation::Ledger, at);
         let step = self.ledger.take_in(read, seen);
         if step == Step::Replaced {
-            self.tell_ledger_replaced(at);
+            self.report_ledger_replaced(at);
         }
         if step == Step::First {
             self.note_recorded_rejections();
         }
         let found = self.ledger.take_found_in_flight();
         if !found.is_empty() {
-            for entry in self.customers.values() {
-                if let (Some(account), Some(host)) = (&entry.account, &entry.host)
+            for customer in self.customers.values() {
+                if let (Some(account), Some(server)) = (&customer.account, &customer.server)
                     && found.contains(account)
                 {
-                    self.ledger.doubt(host, seen);
+                    self.ledger.doubt(server, seen);
                 }
             }
         }
-        let hosts = &self.hosts;
-        self.ledger.retain_servers(|host| hosts.contains(host));
-        self.ledger.see(self.customers.values().filter_map(|entry| entry.account.as_ref()), at);
+        let servers = &self.servers;
+        self.ledger.retain_servers(|server| servers.contains_key(server));
+        self.ledger.see(self.customers.values().filter_map(|customer| customer.account.as_ref()), at);
         if self.ledger_place.as_ref() != Some(&read.place) {
             self.ledger_place = Some(read.place.clone());
             if let Some(outside) = read.place.outside() {
                 let message = format!(
-                    "sent passwords are noted {outside}; that is enough for one daemon. For several, have the DBA run what `tbtokend schema` prints"
+                    "sent passwords are recorded {outside}, which serves one daemon only. For several daemons, have the DBA run the output of `tbtokend schema`"
                 );
                 self.note(at, NoticeKind::Warning, None, message);
             }
@@ -144,35 +145,36 @@ impl State {
 
     /// Adds to the ledger the rejections that only records have: a process may be killed between the two writes.
     fn note_recorded_rejections(&mut self) {
-        let held = Held::default();
-        for entry in self.customers.values() {
-            let failure = entry.record().failure.as_deref();
-            if let Some(failure) = failure.filter(|failure| failure.fingerprint == entry.credentials)
+        let held = HeldCredentials::default();
+        for customer in self.customers.values() {
+            let failure = customer.record().failure.as_deref();
+            if let Some(failure) = failure.filter(|failure| failure.fingerprint == customer.credentials)
                 && failure.kind.is_rejection()
-                && let Some(ask) = entry.ask(&held, Leave::None)
+                && let Some(query) = customer.login_query(&held, Leave::None)
             {
-                self.ledger.note_rejection(&ask, failure.kind);
+                self.ledger.note_rejection(&query, failure.kind);
             }
         }
     }
 
-    pub(super) fn tell_ledger_replaced(&mut self, at: DateTime<Utc>) {
+    pub(super) fn report_ledger_replaced(&mut self, at: DateTime<Utc>) {
         let ledger = match &self.ledger_place {
             Some(LedgerPlace::File { path, .. }) => format!("the file {path}"),
             Some(LedgerPlace::Database) | None => "the table tbtokend_account".to_owned(),
         };
         let message = format!(
-            "{ledger} was dropped, emptied or replaced by an older one; what is known of sent passwords is written back, and no password is sent before that. Restore it only while no daemon runs"
+            "{ledger} was dropped, emptied or replaced by an older one; tbtokend writes back what it knows of sent passwords before it sends another. Restore it only while no daemon runs"
         );
         self.note(at, NoticeKind::Warning, None, message);
     }
 
     /// Counts the customers whose passwords wait for an operator, because the fingerprint key was replaced.
     pub(super) fn count_undecidable(&mut self, at: DateTime<Utc>) {
-        let held = Held::default();
-        let is_undecidable = |entry: &&Entry| {
-            let refusal = entry.ask(&held, Leave::None).and_then(|ask| self.ledger.refusal(&ask));
-            entry.has_unknown_rejection() || matches!(refusal, Some(Failure::RejectionUnknown { .. }))
+        let held = HeldCredentials::default();
+        let is_undecidable = |customer: &&CustomerState| {
+            let refusal =
+                customer.login_query(&held, Leave::None).and_then(|query| self.ledger.refusal(&query));
+            customer.has_unknown_rejection() || matches!(refusal, Some(Failure::RejectionUnknown { .. }))
         };
         let count = self.customers.values().filter(is_undecidable).count();
         let before = std::mem::replace(&mut self.undecidable, count);
@@ -181,7 +183,7 @@ impl State {
         }
     }
 
-    /// The warning that the fingerprint key does not fit the stored fingerprints, if it does not.
+    /// The warning about a fingerprint key that does not belong to the stored fingerprints, if there is one.
     pub fn key_mismatch(&self) -> Option<String> {
         let whose = match self.undecidable {
             0 => return None,
@@ -189,34 +191,35 @@ impl State {
             count => format!("the passwords of {count} customers"),
         };
         Some(format!(
-            "the key in tbtokend_key is not the one of the fingerprints in tbtokend_state and tbtokend_account: whether ThingsBoard has rejected {whose} before cannot be told, so nothing of it is sent. Restore tbtokend_key from the backup that these tables are from and restart tbtokend; or check each parked customer, then decide: tbctl refresh --force ID"
+            "the key in tbtokend_key does not belong to the fingerprints in tbtokend_state and tbtokend_account. So it is unknown whether ThingsBoard has rejected {whose}, and none of it is sent. Restore tbtokend_key from the same backup as these tables, and restart tbtokend. Or check each parked customer, then: tbctl refresh --force ID"
         ))
     }
 
-    /// Unparks the customers that were parked because of the ledger, and whose password it allows now: other rows or an
-    /// operator showed that their credentials or account are right.
+    /// Unparks customers that were parked because of the ledger, if it allows their passwords now. Other rows or an
+    /// operator have shown that their credentials or account are right.
     pub(super) fn unpark_what_the_ledger_allows(&mut self, at: DateTime<Utc>) {
-        let is_parked = |entry: &&Entry| {
-            entry
+        let is_parked = |customer: &&CustomerState| {
+            customer
                 .record()
                 .failure
                 .as_deref()
                 .is_some_and(|failure| failure.permanent && failure.kind.is_the_ledgers())
-                && !entry.has_unknown_rejection()
+                && !customer.has_unknown_rejection()
         };
         let parked: Vec<_> =
-            self.customers.values().filter(is_parked).map(|entry| entry.customer.id.clone()).collect();
+            self.customers.values().filter(is_parked).map(|customer| customer.row.id.clone()).collect();
         if parked.is_empty() || !self.ledger.is_trusted() {
             return;
         }
         let accounts = parked.iter().filter_map(|id| self.customers.get(id)?.account).collect();
         let held = self.held_credentials(&accounts);
         for id in parked {
-            let Some(entry) = self.customers.get(&id) else { continue };
-            let allowed = entry.account.is_some_and(|account| {
+            let Some(customer) = self.customers.get(&id) else { continue };
+            let allowed = customer.account.is_some_and(|account| {
                 let held = held.get(&account).cloned().unwrap_or_default();
-                let ask = entry.ask(&held, Leave::None);
-                self.ledger.knows(&account) && ask.is_some_and(|ask| self.ledger.refusal(&ask).is_none())
+                let query = customer.login_query(&held, Leave::None);
+                self.ledger.knows(&account)
+                    && query.is_some_and(|query| self.ledger.refusal(&query).is_none())
             });
             if allowed {
                 if let Some(mut edit) = self.customers.edit(&id, at) {
@@ -230,30 +233,30 @@ impl State {
     }
 
     /// Returns all credentials that rows hold for each of these accounts.
-    pub fn held_credentials(&self, accounts: &HashSet<AccountKey>) -> HashMap<AccountKey, Held> {
+    pub fn held_credentials(&self, accounts: &HashSet<AccountKey>) -> HashMap<AccountKey, HeldCredentials> {
         let mut held: HashMap<AccountKey, Vec<Fingerprint>> = HashMap::new();
         if accounts.is_empty() {
             return HashMap::new();
         }
-        for entry in self.customers.values() {
-            if let Some(account) = entry.account.filter(|account| accounts.contains(account)) {
+        for customer in self.customers.values() {
+            if let Some(account) = customer.account.filter(|account| accounts.contains(account)) {
                 let known = held.entry(account).or_default();
-                if !known.contains(&entry.credentials) {
-                    known.push(entry.credentials);
+                if !known.contains(&customer.credentials) {
+                    known.push(customer.credentials);
                 }
             }
         }
-        held.into_iter().map(|(account, held)| (account, Held::new(&held))).collect()
+        held.into_iter().map(|(account, held)| (account, HeldCredentials::new(&held))).collect()
     }
 }
 
-impl Entry {
+impl CustomerState {
     /// The question to the ledger about the row's password; none if its URL cannot be used.
-    pub fn ask<'a>(&'a self, held: &'a Held, leave: Leave) -> Option<Ask<'a>> {
-        Some(Ask {
+    pub fn login_query<'a>(&'a self, held: &'a HeldCredentials, leave: Leave) -> Option<LoginQuery<'a>> {
+        Some(LoginQuery {
             account: self.account?,
-            server: self.host.as_ref()?,
-            username: &self.customer.credentials.username,
+            server: self.server.as_ref()?,
+            username: &self.row.credentials.username,
             credentials: self.credentials,
             held,
             leave,

@@ -1,4 +1,4 @@
-//! How each fact changes what is known, as far as it is not told beside the rooms of the state.
+//! Tests of the changes by each fact, except those beside the parts of the state.
 
 mod checking;
 mod clock;
@@ -19,11 +19,12 @@ use proptest::prelude::{prop_assert_eq, proptest};
 
 use super::super::credentials::Settings;
 use super::super::deferral::Deferral;
-use super::super::event::Via;
+use super::super::event::RenewalMethod;
 use super::super::policy::Trigger;
 use super::*;
 use crate::model::{
-    BaseUrl, Credentials, Customer, FailureKind, FailureNote, HostKey, Lifetime, Renewal, Secret, Skew, Token,
+    BaseUrl, Credentials, Customer, FailureKind, FailureNote, Lifetime, Renewal, Secret, ServerKey, Skew,
+    Token,
 };
 use crate::store::Table;
 use crate::thingsboard::gate::Breaker;
@@ -105,7 +106,7 @@ fn fail_by_itself(
 ) -> DateTime<Utc> {
     let mut last = now();
     for failure in failures {
-        let note = entry(state, name).record().failure.as_ref();
+        let note = customer(state, name).record().failure.as_ref();
         last = note.map_or(last, |note| note.next_attempt_at.unwrap_or(last));
         state.apply(failed(name, failure), last, 0.5);
     }
@@ -121,13 +122,13 @@ fn silent() -> Failure {
 }
 
 /// A token of this life, which came at the time `now`.
-fn obtained(name: &str, life: i64, via: Via) -> Event {
+fn obtained(name: &str, life: i64, method: RenewalMethod) -> Event {
     let claims = URL_SAFE_NO_PAD.encode(format!(r#"{{"iat":0,"exp":{life}}}"#));
     let token = Token::parse(&format!("a.{claims}.c")).unwrap();
     Event::Obtained {
         renewal: Box::new(Renewal::new(&row(name), token, now(), Lifetime::Jwt)),
         refresh_token: Some(Secret::new("refresh")),
-        via,
+        method,
         latency: Duration::from_millis(120),
         skew: Skew::measure(now(), now(), TimeDelta::zero()),
     }
@@ -146,21 +147,21 @@ fn save_failed(name: &str) -> Event {
     Event::SaveFailed { ids: vec![id(name)], error: away() }
 }
 
-fn entry<'a>(state: &'a State, name: &str) -> &'a Entry {
-    state.entry(&id(name)).unwrap()
+fn customer<'a>(state: &'a State, name: &str) -> &'a CustomerState {
+    state.customer(&id(name)).unwrap()
 }
 
 fn failure<'a>(state: &'a State, name: &str) -> &'a FailureNote {
-    entry(state, name).record().failure.as_deref().unwrap()
+    customer(state, name).record().failure.as_deref().unwrap()
 }
 
 /// The notices since the last call, each with its customer.
-fn told(state: &mut State) -> Vec<(NoticeKind, String)> {
+fn take_notices(state: &mut State) -> Vec<(NoticeKind, String)> {
     let name = |notice: &Notice| notice.customer.as_ref().map_or(String::new(), ToString::to_string);
     state.history.take_unlogged().map(|notice| (notice.kind, name(notice))).collect()
 }
 
-fn told_of(kinds: &[(NoticeKind, &str)]) -> Vec<(NoticeKind, String)> {
+fn notices(kinds: &[(NoticeKind, &str)]) -> Vec<(NoticeKind, String)> {
     kinds.iter().map(|(kind, name)| (*kind, (*name).to_owned())).collect()
 }
 
@@ -169,21 +170,26 @@ fn unrecorded(state: &mut State) -> Vec<(String, Option<FailureKind>)> {
     state.take_unrecorded(Records::All, 1000).into_iter().map(failing).collect()
 }
 
-/// Whose revision is newer.
+/// The customers with a newer revision.
 fn changed_since(state: &State, revision: u64) -> Vec<&str> {
-    state.entries().filter(|(_, entry)| entry.revision > revision).map(|(id, _)| id.as_str()).collect()
+    let changed = state.customers().values().filter(|customer| customer.revision > revision);
+    changed.map(|customer| customer.row.id.as_str()).collect()
 }
 
 #[test]
 fn renewals_are_counted_by_what_they_needed() {
     let mut state = state(vec![row("a")]);
-    apply(&mut state, 0, [obtained("a", 60, Via::Login), saved("a", 60)]);
+    apply(&mut state, 0, [obtained("a", 60, RenewalMethod::Login), saved("a", 60)]);
     for second in [2, 3] {
-        apply(&mut state, second, [obtained("a", 60, Via::RefreshToken), saved("a", 60)]);
+        apply(&mut state, second, [obtained("a", 60, RenewalMethod::RefreshToken), saved("a", 60)]);
     }
-    assert_eq!([Via::Login, Via::RefreshToken].map(|via| state.counters().renewals_by(via)), [1, 2]);
+    assert_eq!(
+        [RenewalMethod::Login, RenewalMethod::RefreshToken]
+            .map(|method| state.counters().renewals_by(method)),
+        [1, 2]
+    );
     apply(&mut state, 4, [Event::RefreshTokenRefused(id("a"))]);
-    assert!(entry(&state, "a").refresh_token.is_none());
+    assert!(customer(&state, "a").refresh_token.is_none());
 }
 
 #[test]
@@ -191,17 +197,17 @@ fn a_pass_that_is_cut_short_leaves_no_customer_refreshing() {
     let mut state = state(vec![row("a"), row("b"), row("c")]);
     apply(&mut state, 0, [Event::Attempting(id("a")), Event::Attempting(id("b"))]);
     apply(&mut state, 2, [failed("b", strained())]);
-    assert!(!entry(&state, "b").attempting);
+    assert!(!customer(&state, "b").attempting);
     let before = state.revision();
     apply(&mut state, 3, [Event::PassFinished]);
-    assert!(!entry(&state, "a").attempting);
+    assert!(!customer(&state, "a").attempting);
     assert_eq!(changed_since(&state, before), ["a"]);
     assert!(
-        told(&mut state).iter().all(|(kind, _)| *kind != NoticeKind::PassFinished),
+        take_notices(&mut state).iter().all(|(kind, _)| *kind != NoticeKind::PassFinished),
         "it tried no customer"
     );
     apply(&mut state, 4, [Event::PassStarted { trigger: Trigger::Start, attempts: 0 }, Event::PassFinished]);
-    assert_eq!((state.pass, told(&mut state)), (PassCounts::default(), Vec::new()));
+    assert_eq!((state.pass, take_notices(&mut state)), (PassCounts::default(), Vec::new()));
     apply(
         &mut state,
         6,
@@ -224,7 +230,7 @@ fn a_customer_that_is_left_out_without_a_reason_is_not_being_renewed() {
         0,
         [Event::Attempting(id("a")), Event::Deferred { id: id("a"), why: Deferral::CutShort }],
     );
-    assert!(!entry(&state, "a").attempting);
+    assert!(!customer(&state, "a").attempting);
 }
 
 #[test]
@@ -232,19 +238,19 @@ fn a_customer_that_is_left_out_is_told_once() {
     let mut state = state(vec![row("a"), row("b")]);
     let deferred = |why: &Deferral| Event::Deferred { id: id("a"), why: why.clone() };
     let (silent, strained_server) = (Deferral::Server(silent()), Deferral::Server(strained()));
-    let why = |state: &State| entry(state, "a").deferred.as_deref().cloned();
+    let why = |state: &State| customer(state, "a").deferred.as_deref().cloned();
     apply(&mut state, 0, [Event::Attempting(id("a")), deferred(&silent)]);
-    assert_eq!((entry(&state, "a").attempting, why(&state)), (false, Some(silent.clone())));
+    assert_eq!((customer(&state, "a").attempting, why(&state)), (false, Some(silent.clone())));
     let before = state.revision();
     apply(
         &mut state,
         2,
-        [deferred(&silent), deferred(&silent), Event::LeftOver { id: id("b"), is_leave_used: false }],
+        [deferred(&silent), deferred(&silent), Event::CarriedOver { id: id("b"), is_leave_used: false }],
     );
     assert_eq!(state.revision(), before, "nothing has changed");
     apply(&mut state, 5, [deferred(&strained_server)]);
     assert_eq!(changed_since(&state, before), ["a"]);
-    apply(&mut state, 6, [Event::LeftOver { id: id("a"), is_leave_used: false }]);
+    apply(&mut state, 6, [Event::CarriedOver { id: id("a"), is_leave_used: false }]);
     assert_eq!(why(&state), None);
     for end in [Event::Attempting(id("a")), failed("a", strained()), saved("a", 60)] {
         apply(&mut state, 7, [deferred(&silent), end]);
@@ -252,21 +258,21 @@ fn a_customer_that_is_left_out_is_told_once() {
     }
 }
 
-fn host(url: &str) -> HostKey {
-    BaseUrl::parse(url).unwrap().host_key()
+fn server(url: &str) -> ServerKey {
+    BaseUrl::parse(url).unwrap().server_key()
 }
 
 #[test]
 fn the_gate_of_a_server_changes_the_revision_only_when_it_moves() {
     let mut state = state(vec![row("a")]);
-    let moved = |limit, breaker| Event::GateMoved { host: host(URL), limit, breaker };
+    let moved = |limit, breaker| Event::GateMoved { server: server(URL), limit, breaker };
     let before = state.revision();
     apply(&mut state, 0, [moved(4, Breaker::Closed)]);
     assert_eq!(state.revision(), before, "so it stood before");
     apply(&mut state, 1, [moved(2, Breaker::Closed), moved(2, Breaker::Open)]);
     assert_eq!(state.revision(), before + 2);
     let gates: Vec<_> =
-        state.hosts().iter().map(|(_, host)| (host.limit, host.breaker, host.revision)).collect();
+        state.servers().iter().map(|(_, server)| (server.limit, server.breaker, server.revision)).collect();
     assert_eq!(gates, [(2, Breaker::Open, before + 2)]);
 }
 
@@ -313,10 +319,10 @@ fn the_same_trouble_again_is_worth_ever_fewer_lines() {
 fn a_customer_tried_by_an_operator_before_it_was_due_is_tried_again_when_it_is() {
     let mut state = state(vec![ending("good", 600), ending("ends", 200)]);
     apply(&mut state, 0, [failed("good", strained()), failed("ends", strained())]);
-    let told: Vec<_> =
+    let reported: Vec<_> =
         state.history.share().iter().filter_map(|notice| notice.failure.as_ref()?.next_at).collect();
     let due = after(300) + TimeDelta::milliseconds(1);
-    assert_eq!(told, [due, failure(&state, "ends").next_attempt_at.unwrap()]);
+    assert_eq!(reported, [due, failure(&state, "ends").next_attempt_at.unwrap()]);
     assert!(failure(&state, "good").next_attempt_at.unwrap() < due);
 }
 
@@ -348,7 +354,7 @@ fn an_attempt_of_an_operator_before_the_customer_is_due_begins_no_back_off() {
     apply(&mut state, 0, (0..8).map(|_| failed("a", silent())));
     let due = after(30) + TimeDelta::milliseconds(1);
     assert!(failure(&state, "a").next_attempt_at.unwrap() <= due);
-    assert_eq!(entry(&state, "a").verdict(due, &Policy::of_a_minute()), Verdict::Due);
+    assert_eq!(customer(&state, "a").verdict(due, &Policy::of_a_minute()), Verdict::Due);
     state.apply(failed("a", silent()), due, 0.5);
     assert_eq!(
         (failure(&state, "a").consecutive, failure(&state, "a").next_attempt_at.unwrap() - due),
@@ -358,7 +364,11 @@ fn an_attempt_of_an_operator_before_the_customer_is_due_begins_no_back_off() {
     let wait = Some(Duration::from_secs(600));
     state.apply(failed("a", Failure::RateLimited { retry_after: wait }), due, 0.5);
     assert_eq!(failure(&state, "a").next_attempt_at, Some(due + TimeDelta::minutes(10)));
-    apply(&mut state, 31, [obtained("a", 3_600, Via::Login), saved("a", 3_600), failed("a", silent())]);
+    apply(
+        &mut state,
+        31,
+        [obtained("a", 3_600, RenewalMethod::Login), saved("a", 3_600), failed("a", silent())],
+    );
     assert_eq!(failure(&state, "a").consecutive, 1, "a success ends what was not counted");
 }
 
@@ -368,7 +378,7 @@ fn p02_a_parked_customer_that_was_named_says_why_it_could_not_be_asked() {
     apply(&mut state, 0, [failed("a", Failure::CredentialsRejected), Event::Attempting(id("a"))]);
     let before = state.revision();
     apply(&mut state, 2, [failed("a", strained())]);
-    let a = entry(&state, "a");
+    let a = customer(&state, "a");
     assert!(!a.attempting && a.revision > before);
     assert_eq!(
         (failure(&state, "a").kind, failure(&state, "a").consecutive),
@@ -400,19 +410,19 @@ fn a_token_that_ends_is_told_once_and_one_that_never_was_is_not() {
     assert_eq!(state.advance(now()), Some(after(100) + a_moment), "the first instant of its window");
     let before = state.revision();
     assert_eq!(state.advance(after(100)), Some(after(100) + a_moment));
-    assert_eq!((entry(&state, "soon").status, state.revision()), (TokenStatus::Valid, before));
+    assert_eq!((customer(&state, "soon").status, state.revision()), (TokenStatus::Valid, before));
     assert_eq!(state.advance(after(100) + a_moment), Some(after(400) + a_moment));
-    assert_eq!(entry(&state, "soon").status, TokenStatus::ExpiringSoon);
+    assert_eq!(customer(&state, "soon").status, TokenStatus::ExpiringSoon);
     assert_eq!(changed_since(&state, before), ["soon"]);
-    assert_eq!(told(&mut state), []);
+    assert_eq!(take_notices(&mut state), []);
     assert_eq!(state.advance(after(400) + a_moment), None);
-    assert_eq!(told(&mut state), told_of(&[(NoticeKind::Expired, "soon")]));
+    assert_eq!(take_notices(&mut state), notices(&[(NoticeKind::Expired, "soon")]));
     state.advance(after(500));
-    assert_eq!(told(&mut state), []);
+    assert_eq!(take_notices(&mut state), []);
     // A row that is given a token which has ended was never better.
     apply(&mut state, 600, [read(vec![ending("never", 10), ending("soon", 400)])]);
-    assert_eq!(entry(&state, "never").status, TokenStatus::Expired);
-    assert_eq!(told(&mut state), []);
+    assert_eq!(customer(&state, "never").status, TokenStatus::Expired);
+    assert_eq!(take_notices(&mut state), []);
 }
 
 #[test]
@@ -429,14 +439,14 @@ fn another_policy_changes_all_customers_for_clients() {
     state.set_policy(policy, after(1));
     assert_eq!(changed_since(&state, before), ["a", "b"]);
     state.advance(now());
-    assert_eq!(entry(&state, "b").status, TokenStatus::ExpiringSoon);
+    assert_eq!(customer(&state, "b").status, TokenStatus::ExpiringSoon);
 }
 
 #[test]
 fn the_loop_says_that_it_was_started_and_stopped() {
     let mut state = state(vec![]);
     apply(&mut state, 0, [Event::LoopStarted, Event::LoopStopped]);
-    assert_eq!(told(&mut state), told_of(&[(NoticeKind::Started, ""), (NoticeKind::Stopped, "")]));
+    assert_eq!(take_notices(&mut state), notices(&[(NoticeKind::Started, ""), (NoticeKind::Stopped, "")]));
     let seqs: Vec<u64> = state.history.share().iter().map(|notice| notice.seq).collect();
     assert_eq!(seqs, [101, 102], "a restart is recognized by them");
 }

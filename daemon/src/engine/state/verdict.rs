@@ -2,7 +2,7 @@
 
 use chrono::{DateTime, TimeDelta, Utc};
 
-use super::Entry;
+use super::CustomerState;
 use crate::engine::policy::Policy;
 use crate::model::{FailureKind, FailureNote, TokenStatus};
 
@@ -44,7 +44,7 @@ impl Verdict {
 /// The time between two attempts of a parked customer whose failures ThingsBoard does not count.
 pub const DAILY: TimeDelta = TimeDelta::days(1);
 
-impl Entry {
+impl CustomerState {
     /// What the customer needs at `now`.
     pub fn verdict(&self, now: DateTime<Utc>, policy: &Policy) -> Verdict {
         if self.unsaved.is_some() {
@@ -56,7 +56,7 @@ impl Entry {
             };
         }
         let window = self.window(policy.window);
-        let status = TokenStatus::at(now, self.customer.has_token, self.ends_at(), window);
+        let status = TokenStatus::at(now, self.row.has_token, self.ends_at(), window);
         let is_fine = status == TokenStatus::Valid && !self.is_misdated(policy.window);
         // The token is still valid at the first instant of its window.
         let rest = self.ends_at().filter(|_| is_fine).map(|end| end - window + TimeDelta::milliseconds(1));

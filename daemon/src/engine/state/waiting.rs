@@ -15,7 +15,7 @@ impl State {
         }
         let interval = self.policy.interval;
         self.customers.edit_all(at, |edit| {
-            let since = edit.host.as_ref().and_then(|host| recovered.get(host));
+            let since = edit.server.as_ref().and_then(|server| recovered.get(server));
             let Some(failure) = edit.record().failure.as_deref().filter(|failure| !failure.permanent) else {
                 return;
             };

@@ -37,7 +37,7 @@ impl Snapshot {
         };
         if query.customers != proto::Rows::All {
             let names: HashSet<_> = rows.iter().filter_map(|row| proto::host_of(&row.url)).collect();
-            status.hosts = Some(self.hosts(since, |name| names.contains(name)));
+            status.servers = Some(self.changed_servers(since, |name| names.contains(name)));
         }
         status.tokens.customers = Some(rows.into_iter().filter(changed).map(|row| row.at(now)).collect());
         Ok(status)
@@ -65,8 +65,8 @@ impl Snapshot {
             tokens.ineligible.clear();
         }
         tokens.customers = (query.customers != proto::Rows::None).then(Vec::new);
-        let hosts = (query.customers == proto::Rows::All).then(|| self.hosts(since, |_| true));
-        Ok(proto::StatusReply { cron: self.cron.clone(), tokens, hosts, daemon: self.daemon.clone() })
+        let servers = (query.customers == proto::Rows::All).then(|| self.changed_servers(since, |_| true));
+        Ok(proto::StatusReply { cron: self.cron.clone(), tokens, servers, daemon: self.daemon.clone() })
     }
 
     /// Refuses ids that are not those of customers. A row that cannot be renewed goes first: its id is no other name of a
@@ -126,9 +126,13 @@ impl Snapshot {
     }
 
     /// The servers with these names that have changed.
-    fn hosts(&self, since: Option<proto::Revision>, is_wanted: impl Fn(&str) -> bool) -> Vec<proto::Host> {
-        let changed = self.hosts.iter().filter(|row| since.is_none_or(|since| row.revision > since.0));
-        changed.map(|row| &row.host).filter(|host| is_wanted(&host.host)).cloned().collect()
+    fn changed_servers(
+        &self,
+        since: Option<proto::Revision>,
+        is_wanted: impl Fn(&str) -> bool,
+    ) -> Vec<proto::Server> {
+        let changed = self.servers.iter().filter(|row| since.is_none_or(|since| row.revision > since.0));
+        changed.map(|row| &row.server).filter(|server| is_wanted(&server.name)).cloned().collect()
     }
 
     /// The answer to `events`.
@@ -268,9 +272,12 @@ mod tests {
             let status = snapshot.status(&query, NOW).unwrap();
             let rows = status.tokens.customers.unwrap();
             let ids: Vec<String> = rows.iter().map(|row| row.customer_id.clone()).collect();
-            let hosts = status.hosts.unwrap().into_iter().map(|host| host.host).collect::<Vec<_>>();
+            let servers = status.servers.unwrap().into_iter().map(|server| server.name).collect::<Vec<_>>();
             let urls = |id: &String| proto::host_of(&format!("https://{id}.example")).unwrap();
-            assert!(hosts.iter().all(|host| ids.iter().map(urls).any(|name| name == *host)), "{hosts:?}");
+            assert!(
+                servers.iter().all(|server| ids.iter().map(urls).any(|name| name == *server)),
+                "{servers:?}"
+            );
             (ids.join(" "), status.tokens.matched.unwrap())
         };
         let all = proto::Match::default;
@@ -292,10 +299,10 @@ mod tests {
 
     proptest! {
         #[test]
-        fn clients_find_the_host_of_a_customer_under_the_name_that_the_daemon_gives_it(
+        fn clients_find_the_server_of_a_customer_under_the_name_that_the_daemon_gives_it(
             url in " ?(https?|HTTP|Https)://([a-zA-Z][a-zA-Z0-9-]{0,8}\\.){0,2}[a-zA-Z][a-zA-Z0-9]{0,8}(:(80|443|8080|0?[0-9]{1,5})?)?(/[a-z]{0,5}){0,2} ?",
         ) {
-            let named = BaseUrl::parse(&url).ok().map(|base| base.host_key().to_string());
+            let named = BaseUrl::parse(&url).ok().map(|base| base.server_key().to_string());
             if named.is_some() {
                 prop_assert_eq!(proto::host_of(&crate::text::url(url.trim())), named);
             }

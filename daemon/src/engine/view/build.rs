@@ -7,12 +7,12 @@ use strum::IntoEnumIterator as _;
 use tbtoken_proto as proto;
 
 use super::super::counters::Operation;
-use super::super::event::Via;
+use super::super::event::RenewalMethod;
 use super::super::policy::Policy;
-use super::super::state::{Entry, Host, State};
+use super::super::state::{CustomerState, Server, State};
 use super::row::{Row, Urls};
-use super::{HostRow, Identity, Loop, Snapshot, words};
-use crate::model::{CustomerId, HostKey};
+use super::{Identity, Loop, ServerRow, Snapshot, words};
+use crate::model::{CustomerId, ServerKey};
 use crate::store::{LedgerPlace, StoreError};
 
 impl Snapshot {
@@ -48,7 +48,7 @@ impl Snapshot {
             },
             rows,
             ineligible: state.ineligible.clone(),
-            hosts: host_rows(state, before),
+            servers: server_rows(state, before),
             removed,
             removed_floor,
             history: state.history.share(),
@@ -59,7 +59,7 @@ impl Snapshot {
             store_class: state.store_error().map(StoreError::class),
             conditions: state.conditions(),
             clock_stepped_at: state.clock_stepped_at,
-            unsaved: state.entries().filter(|(_, entry)| entry.unsaved.is_some()).count(),
+            unsaved: state.customers().values().filter(|customer| customer.unsaved.is_some()).count(),
         }
     }
 }
@@ -67,28 +67,28 @@ impl Snapshot {
 fn rows(state: &State, policy: &Policy, before: Option<&Snapshot>, now: DateTime<Utc>) -> Vec<Arc<Row>> {
     let mut shared = shared(before.map(|before| &*before.rows), |row: &Row| (row.id(), row.revision));
     let mut urls = Urls::default();
-    let row = |(id, entry): (&CustomerId, &Entry)| {
-        shared(id.as_str(), entry.revision)
-            .unwrap_or_else(|| Arc::new(Row::new(id, entry, policy, now, &mut urls)))
+    let row = |(id, customer): (&CustomerId, &CustomerState)| {
+        shared(id.as_str(), customer.revision)
+            .unwrap_or_else(|| Arc::new(Row::new(id, customer, policy, now, &mut urls)))
     };
-    state.entries().map(row).collect()
+    state.customers().iter().map(row).collect()
 }
 
-fn host_rows(state: &State, before: Option<&Snapshot>) -> Vec<Arc<HostRow>> {
-    let before = before.map(|before| &*before.hosts);
-    let mut shared = shared(before, |row: &HostRow| (row.host.host.as_str(), row.revision));
-    let row = |(key, host): (&HostKey, &Host)| {
-        shared(key.as_str(), host.revision).unwrap_or_else(|| {
-            let host_shown = proto::Host {
-                host: key.to_string(),
-                skew_ms: host.skew.map(|skew| skew.ahead.num_milliseconds()),
-                limit: host.limit,
-                state: words::breaker_state(host.breaker),
+fn server_rows(state: &State, before: Option<&Snapshot>) -> Vec<Arc<ServerRow>> {
+    let before = before.map(|before| &*before.servers);
+    let mut shared = shared(before, |row: &ServerRow| (row.server.name.as_str(), row.revision));
+    let row = |(key, server): (&ServerKey, &Server)| {
+        shared(key.as_str(), server.revision).unwrap_or_else(|| {
+            let server_shown = proto::Server {
+                name: key.to_string(),
+                skew_ms: server.skew.map(|skew| skew.ahead.num_milliseconds()),
+                limit: server.limit,
+                breaker: words::breaker_state(server.breaker),
             };
-            Arc::new(HostRow { revision: host.revision, host: host_shown })
+            Arc::new(ServerRow { revision: server.revision, server: server_shown })
         })
     };
-    state.hosts().iter().map(row).collect()
+    state.servers().iter().map(row).collect()
 }
 
 /// Finds the rows of the snapshot before by name and revision. The names must be asked for in their order.
@@ -149,7 +149,7 @@ fn cron(cycle: &Loop, policy: &Policy) -> proto::Cron {
 }
 
 fn daemon(state: &State, identity: &Identity) -> proto::Daemon {
-    let renewals_by = |via| state.counters().renewals_by(via);
+    let renewals_by = |method| state.counters().renewals_by(method);
     proto::Daemon {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         protocol: proto::PROTOCOL_VERSION,
@@ -163,7 +163,7 @@ fn daemon(state: &State, identity: &Identity) -> proto::Daemon {
         key_mismatch: state.key_mismatch(),
         config_file: identity.config_file.clone(),
         http: identity.http.clone(),
-        renewals_by_login: renewals_by(Via::Login),
-        renewals_by_refresh_token: renewals_by(Via::RefreshToken),
+        renewals_by_login: renewals_by(RenewalMethod::Login),
+        renewals_by_refresh_token: renewals_by(RenewalMethod::RefreshToken),
     }
 }

@@ -10,7 +10,7 @@ use strum::IntoEnumIterator as _;
 use tbtoken_proto as proto;
 
 use super::{Snapshot, words};
-use crate::model::{FailureKind, HostKey};
+use crate::model::{FailureKind, ServerKey};
 use crate::thingsboard::gate::Breaker;
 
 /// The number of items with each label. Every label is there, with 0.
@@ -22,8 +22,7 @@ const CLOCK_OFF: TimeDelta = TimeDelta::seconds(30);
 /// Up to this many servers, each has series of its own.
 const MAX_SERVERS: usize = 200;
 
-/// The lengths of time, in seconds, for which the metrics say how many tokens last longer: how long an outage of ThingsBoard
-/// would go unnoticed.
+/// The lengths of an outage of ThingsBoard, in seconds, for which the metrics count the tokens that outlast it.
 pub const OUTLASTING: [i64; 8] = [0, 60, 300, 900, 3_600, 7_200, 21_600, 86_400];
 
 /// Gauges at one moment.
@@ -55,7 +54,7 @@ pub struct Counts {
 #[derive(Debug)]
 pub struct ServerCounts {
     /// The server.
-    pub server: proto::Host,
+    pub server: proto::Server,
     /// Its customers.
     pub customers: usize,
     /// Those without a valid token.
@@ -74,7 +73,7 @@ impl Snapshot {
         let phases = [Phase::Ok, Phase::Due, Phase::Refreshing, Phase::Retrying, Phase::Parked];
         let breakers = Breaker::iter().map(words::breaker_state);
         let kinds = FailureKind::iter().map(words::failure_kind);
-        let omits = self.hosts.len() > MAX_SERVERS;
+        let omits = self.servers.len() > MAX_SERVERS;
         let is_off = |skew: i64| TimeDelta::milliseconds(skew).abs() > CLOCK_OFF;
         Counts {
             tokens: tally(statuses, rows().map(|row| row.token_status)),
@@ -85,24 +84,24 @@ impl Snapshot {
             }),
             next_expiry: alive().min(),
             longest_lapse: lapsed().min(),
-            breakers: tally(breakers, self.hosts.iter().map(|row| row.host.state)),
-            clocks_off: self.hosts.iter().filter(|row| row.host.skew_ms.is_some_and(is_off)).count(),
-            servers: if omits { Vec::new() } else { self.servers(now) },
-            servers_omitted: if omits { self.hosts.len() } else { 0 },
+            breakers: tally(breakers, self.servers.iter().map(|row| row.server.breaker)),
+            clocks_off: self.servers.iter().filter(|row| row.server.skew_ms.is_some_and(is_off)).count(),
+            servers: if omits { Vec::new() } else { self.count_servers(now) },
+            servers_omitted: if omits { self.servers.len() } else { 0 },
         }
     }
 
-    fn servers(&self, now: DateTime<Utc>) -> Vec<ServerCounts> {
+    fn count_servers(&self, now: DateTime<Utc>) -> Vec<ServerCounts> {
         let mut by_server: BTreeMap<&str, (usize, usize)> = BTreeMap::new();
         for row in &self.rows {
-            let counts = by_server.entry(row.host.as_ref().map_or("", HostKey::as_str)).or_default();
+            let counts = by_server.entry(row.server.as_ref().map_or("", ServerKey::as_str)).or_default();
             *counts = (counts.0 + 1, counts.1 + usize::from(row.has_lapsed(now)));
         }
-        let counts = |server: &proto::Host| {
-            let (customers, lapsed) = by_server.get(server.host.as_str()).copied().unwrap_or_default();
+        let counts = |server: &proto::Server| {
+            let (customers, lapsed) = by_server.get(server.name.as_str()).copied().unwrap_or_default();
             ServerCounts { server: server.clone(), customers, lapsed }
         };
-        self.hosts.iter().map(|row| counts(&row.host)).collect()
+        self.servers.iter().map(|row| counts(&row.server)).collect()
     }
 }
 

@@ -1,14 +1,14 @@
-//! What came of a command, in the protocol's words, and why a request is refused.
+//! The answers to commands and the refusals of requests, in the words of the protocol.
 
 use tbtoken_proto as proto;
 
-use super::super::outcome::{NotRefreshed, Refreshed};
+use super::super::outcome::{Outcomes, RefreshRefusal};
 use super::words;
 use crate::model::{CustomerId, Ineligibility};
 use crate::text::printable;
 
-/// The answer to a manual refresh that took place.
-pub fn refreshed(details: Refreshed) -> proto::RefreshReply {
+/// The answer to a manual refresh.
+pub fn refresh_reply(details: Outcomes) -> proto::RefreshReply {
     let details: Vec<proto::Outcome> = details.into_iter().map(words::outcome).collect();
     let count = |status| details.iter().filter(|outcome| outcome.status == status).count();
     let updated = count(proto::OutcomeStatus::Success);
@@ -22,24 +22,24 @@ pub fn refreshed(details: Refreshed) -> proto::RefreshReply {
     proto::RefreshReply { message, result: Some(result) }
 }
 
-/// The answer to a manual refresh that did not take place.
-pub fn not_refreshed(why: NotRefreshed) -> proto::Refusal {
+/// The refusal of a manual refresh.
+pub fn refresh_refusal(why: RefreshRefusal) -> proto::Refusal {
     match why {
-        NotRefreshed::Ineligible(rows) => ineligible(rows.iter().map(|(id, why)| (id.as_str(), *why))),
-        NotRefreshed::Unknown(ids) => unknown(&ids.iter().map(CustomerId::as_str).collect::<Vec<_>>()),
-        NotRefreshed::StoreUnavailable(error) => {
+        RefreshRefusal::Ineligible(rows) => ineligible(rows.iter().map(|(id, why)| (id.as_str(), *why))),
+        RefreshRefusal::Unknown(ids) => unknown(&ids.iter().map(CustomerId::as_str).collect::<Vec<_>>()),
+        RefreshRefusal::StoreUnavailable(error) => {
             proto::Refusal { code: proto::ErrorCode::StoreUnavailable, error }
         }
-        NotRefreshed::ShuttingDown => shutting_down(),
+        RefreshRefusal::ShuttingDown => shutting_down(),
     }
 }
 
-/// The refusal of anything that comes too late.
+/// The refusal of a request during the shutdown.
 pub fn shutting_down() -> proto::Refusal {
     proto::Refusal { code: proto::ErrorCode::ShuttingDown, error: "tbtokend is shutting down".to_owned() }
 }
 
-/// How many rows a refusal gives the reasons of.
+/// The most rows in a refusal with their reasons.
 const REASONS: usize = 5;
 
 /// The refusal of names whose rows cannot be renewed.

@@ -10,9 +10,9 @@ use tbtoken_proto::words::Standing;
 
 use super::super::counters::Cause;
 use super::super::policy::Policy;
-use super::super::state::{Entry, Verdict};
+use super::super::state::{CustomerState, Verdict};
 use super::words;
-use crate::model::{Changes, CustomerId, HostKey};
+use crate::model::{Changes, CustomerId, ServerKey};
 
 /// One customer. Rows share their URLs, and a field that few rows need is boxed.
 #[derive(Debug)]
@@ -22,7 +22,7 @@ pub(super) struct Row {
     username: Box<str>,
     pub(super) url: Arc<str>,
     /// Its server; none if the URL cannot be used.
-    pub(super) host: Option<HostKey>,
+    pub(super) server: Option<ServerKey>,
     pub(super) token_status: proto::TokenStatus,
     pub(super) expiry: Option<DateTime<Utc>>,
     check: Option<proto::Check>,
@@ -54,29 +54,29 @@ impl Urls {
 impl Row {
     pub(super) fn new(
         id: &CustomerId,
-        entry: &Entry,
+        customer: &CustomerState,
         policy: &Policy,
         now: DateTime<Utc>,
         urls: &mut Urls,
     ) -> Self {
-        let verdict = entry.verdict(now, policy);
+        let verdict = customer.verdict(now, policy);
         Self {
-            revision: entry.revision,
+            revision: customer.revision,
             id: id.clone(),
-            username: entry.customer.credentials.username.as_str().into(),
-            url: urls.share(crate::text::url(&entry.customer.credentials.url)),
-            host: entry.host.clone(),
-            token_status: words::status(entry.status),
+            username: customer.row.credentials.username.as_str().into(),
+            url: urls.share(crate::text::url(&customer.row.credentials.url)),
+            server: customer.server.clone(),
+            token_status: words::status(customer.status),
             // An expiry without a token means nothing.
-            expiry: entry.ends_at().filter(|_| entry.customer.has_token),
-            check: entry.checked.and_then(words::check),
-            cause: entry.own_lapse_cause(),
-            state: phase(entry, verdict),
-            last_success_at: entry.record().last_success_at,
-            renewals: entry.record().renewals,
+            expiry: customer.ends_at().filter(|_| customer.row.has_token),
+            check: customer.checked.and_then(words::check),
+            cause: customer.own_lapse_cause(),
+            state: phase(customer, verdict),
+            last_success_at: customer.record().last_success_at,
+            renewals: customer.record().renewals,
             next_attempt_at: verdict.until(),
-            failure: words::failure(entry, now).map(Box::new),
-            changes: entry.record().changes.clone(),
+            failure: words::failure(customer, now).map(Box::new),
+            changes: customer.record().changes.clone(),
         }
     }
 
@@ -139,7 +139,7 @@ impl Row {
         self.expiry.is_none_or(|expiry| expiry <= at)
     }
 
-    /// Whether ThingsBoard has rejected its token although the end of it lies ahead.
+    /// Whether ThingsBoard rejects its token before its end.
     pub(super) fn is_refused(&self) -> bool {
         self.check.is_some_and(|check| check.found == proto::CheckFound::Dead)
     }
@@ -167,12 +167,12 @@ impl Row {
     }
 }
 
-fn phase(entry: &Entry, verdict: Verdict) -> proto::Phase {
+fn phase(customer: &CustomerState, verdict: Verdict) -> proto::Phase {
     match verdict {
-        _ if entry.attempting => proto::Phase::Refreshing,
+        _ if customer.attempting => proto::Phase::Refreshing,
         Verdict::Parked { .. } => proto::Phase::Parked,
         Verdict::Wait { .. } | Verdict::Save => proto::Phase::Retrying,
-        Verdict::Due if entry.record().failure.is_some() => proto::Phase::Retrying,
+        Verdict::Due if customer.record().failure.is_some() => proto::Phase::Retrying,
         Verdict::Due => proto::Phase::Due,
         Verdict::Rest { .. } => proto::Phase::Ok,
     }

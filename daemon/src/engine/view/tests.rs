@@ -1,4 +1,4 @@
-//! What is shown of a state, in each of the protocol's words.
+//! Tests of the snapshot: each state in the words of the protocol.
 
 mod troubles;
 
@@ -10,8 +10,8 @@ use chrono::TimeDelta;
 
 use super::super::credentials::Settings;
 use super::super::deferral::Deferral;
-use super::super::event::{Event, Via};
-use super::super::outcome::{NotRefreshed, Outcome};
+use super::super::event::{Event, RenewalMethod};
+use super::super::outcome::{Outcome, RefreshRefusal};
 use super::super::policy::Policy;
 use super::super::state::State;
 use super::*;
@@ -36,7 +36,7 @@ fn policy() -> Policy {
     Policy::of_a_minute()
 }
 
-/// A customer on a server of its own, whose token ends in so many seconds.
+/// A customer on its own server. Its token ends after this many seconds.
 fn row(name: &str, ends_in: Option<i64>) -> Customer {
     let url = format!("https://{name}.example");
     Customer {
@@ -76,13 +76,13 @@ fn gone() -> StoreError {
     StoreError::Gone { place: "customers.db".to_owned() }
 }
 
-fn obtained(name: &str, life: i64, via: Via, ahead: TimeDelta) -> Event {
+fn obtained(name: &str, life: i64, method: RenewalMethod, ahead: TimeDelta) -> Event {
     let claims = URL_SAFE_NO_PAD.encode(format!(r#"{{"iat":0,"exp":{life}}}"#));
     let token = Token::parse(&format!("a.{claims}.c")).unwrap();
     Event::Obtained {
         renewal: Box::new(Renewal::new(&row(name, None), token, at(0), Lifetime::Jwt)),
         refresh_token: None,
-        via,
+        method,
         latency: Duration::ZERO,
         skew: Skew { ahead, uncertain: TimeDelta::zero() },
     }
@@ -118,8 +118,8 @@ fn names(status: &proto::StatusReply) -> Vec<&str> {
     status.tokens.customers.iter().flatten().map(|customer| customer.customer_id.as_str()).collect()
 }
 
-fn hosts(status: &proto::StatusReply) -> Vec<&str> {
-    status.hosts.iter().flatten().map(|host| host.host.as_str()).collect()
+fn servers(status: &proto::StatusReply) -> Vec<&str> {
+    status.servers.iter().flatten().map(|server| server.name.as_str()).collect()
 }
 
 #[test]
@@ -127,26 +127,26 @@ fn a_client_with_a_revision_gets_the_changes_since_it() {
     let mut state = state(["a", "b", "c"].map(|name| row(name, None)).into());
     let first = shown(&state);
     let known = first.daemon.revision.0;
-    let host = crate::model::BaseUrl::parse("https://a.example").unwrap().host_key();
-    state.apply(Event::GateMoved { host, limit: 9, breaker: Breaker::Closed }, at(1), 0.5);
+    let server = crate::model::BaseUrl::parse("https://a.example").unwrap().server_key();
+    state.apply(Event::GateMoved { server, limit: 9, breaker: Breaker::Closed }, at(1), 0.5);
     state.apply(failed("c", strained()), at(1), 0.5);
     state.apply(read(["a", "c"].map(|name| row(name, None)).into()), at(2), 0.5);
     let second = shown_of(&state, &quiet(), Some(&first), 2);
     let current = second.daemon.revision.0;
 
     let new = status(&second, proto::Rows::All, Some(known));
-    assert_eq!((names(&new), hosts(&new)), (vec!["c"], vec!["https://a.example"]));
+    assert_eq!((names(&new), servers(&new)), (vec!["c"], vec!["https://a.example"]));
     assert_eq!((&*new.tokens.removed, new.tokens.complete), (&["b".to_owned()][..], false));
     let (at_the_removal, _) = state.removed().0[0];
     assert!(status(&second, proto::Rows::All, Some(at_the_removal)).tokens.removed.is_empty());
     let nothing = status(&second, proto::Rows::All, Some(current));
-    assert_eq!((names(&nothing), hosts(&nothing)), (vec![], vec![]));
+    assert_eq!((names(&nothing), servers(&nothing)), (vec![], vec![]));
     assert_eq!((nothing.tokens.removed.len(), nothing.tokens.complete), (0, false));
     // Of another life of the daemon, or of none.
     for (since, is_complete) in [(Some(current + 1), true), (None, false)] {
         let all = status(&second, proto::Rows::All, since);
         assert_eq!(names(&all), ["a", "c"], "{since:?}");
-        assert_eq!(hosts(&all), ["https://a.example", "https://c.example"], "{since:?}");
+        assert_eq!(servers(&all), ["https://a.example", "https://c.example"], "{since:?}");
         assert_eq!((all.tokens.removed.len(), all.tokens.complete), (0, is_complete), "{since:?}");
     }
 }
@@ -165,11 +165,11 @@ fn a_revision_before_the_oldest_removal_that_is_known_means_nothing() {
 #[test]
 fn the_servers_of_those_asked_for_are_listed() {
     let snapshot = shown(&state(vec![row("a", Some(-60)), row("b", Some(-120)), row("c", Some(9_000))]));
-    let listed = |rows| hosts(&status(&snapshot, rows, None)).join(" ");
+    let listed = |rows| servers(&status(&snapshot, rows, None)).join(" ");
     assert_eq!(listed(proto::Rows::All), "https://a.example https://b.example https://c.example");
     assert_eq!(listed(proto::Rows::InTrouble(1)), "https://b.example");
     assert_eq!(listed(proto::Rows::Only(vec!["c".to_owned()])), "https://c.example");
-    assert_eq!(status(&snapshot, proto::Rows::None, None).hosts, None);
+    assert_eq!(status(&snapshot, proto::Rows::None, None).servers, None);
 }
 
 #[test]
@@ -200,11 +200,11 @@ fn events_are_those_since_a_number_or_the_newest() {
 }
 
 #[test]
-fn a_snapshot_shares_what_is_the_same_and_shows_what_is_not() {
+fn a_snapshot_shares_unchanged_rows_and_shows_the_changes() {
     let mut state = state(["a", "b", "c"].map(|name| row(name, None)).into());
     let before = shown(&state);
-    let host = crate::model::BaseUrl::parse("https://b.example").unwrap().host_key();
-    state.apply(Event::GateMoved { host, limit: 9, breaker: Breaker::Open }, at(1), 0.5);
+    let server = crate::model::BaseUrl::parse("https://b.example").unwrap().server_key();
+    state.apply(Event::GateMoved { server, limit: 9, breaker: Breaker::Open }, at(1), 0.5);
     state.apply(failed("b", strained()), at(1), 0.5);
     state.apply(read(["b", "c", "d"].map(|name| row(name, None)).into()), at(2), 0.5);
     let (with, without) = (shown_of(&state, &quiet(), Some(&before), 0), shown_of(&state, &quiet(), None, 0));
@@ -215,7 +215,7 @@ fn a_snapshot_shares_what_is_the_same_and_shows_what_is_not() {
     let c = |snapshot: &Snapshot| snapshot.rows.iter().find(|row| row.id() == "c").map(Arc::as_ptr).unwrap();
     assert_eq!(c(&with), c(&before));
     let again = shown_of(&state, &quiet(), Some(&with), 0);
-    assert!(Arc::ptr_eq(&again.removed, &with.removed) && Arc::ptr_eq(&again.hosts[0], &with.hosts[0]));
+    assert!(Arc::ptr_eq(&again.removed, &with.removed) && Arc::ptr_eq(&again.servers[0], &with.servers[0]));
 }
 
 /// Each customer in a state of its own: the counts, and what is shown of each.
@@ -237,7 +237,7 @@ fn each_customer_is_counted_and_shown_by_its_status() {
         failed("parked", Failure::AccountLocked),
         failed("retrying", strained()),
         Event::Deferred { id: id("deferred"), why: Deferral::Server(strained()) },
-        obtained("unsaved", 600, Via::Login, TimeDelta::milliseconds(-1_500)),
+        obtained("unsaved", 600, RenewalMethod::Login, TimeDelta::milliseconds(-1_500)),
         Event::SaveFailed { ids: vec![id("unsaved")], error: gone() },
     ] {
         state.apply(event, at(0), 0.5);
@@ -279,18 +279,18 @@ fn each_customer_is_counted_and_shown_by_its_status() {
     let deferred = of("deferred").failure.as_ref().unwrap();
     assert_eq!(deferred.message, Deferral::Server(strained()).to_string());
     assert_eq!((deferred.at, deferred.consecutive), (at(0), 0));
-    // Whole minutes, and one that has begun is over.
+    // Whole minutes, rounded down.
     let minutes = ["deferred", "now", "retrying", "due"].map(|name| of(name).minutes_until_expiry);
     assert_eq!(minutes, [Some(-1), Some(-1), Some(1), None]);
     assert_eq!(of("well").tb_username, "user of well");
-    let host = |name: &str| {
-        let hosts = status.hosts.as_ref().unwrap();
-        hosts.iter().find(|host| host.host == format!("https://{name}.example")).unwrap()
+    let server = |name: &str| {
+        let servers = status.servers.as_ref().unwrap();
+        servers.iter().find(|server| server.name == format!("https://{name}.example")).unwrap()
     };
-    assert_eq!((host("unsaved").skew_ms, host("due").skew_ms), (Some(-1_500), None));
+    assert_eq!((server("unsaved").skew_ms, server("due").skew_ms), (Some(-1_500), None));
 }
 
-/// `tbtoken` is NULL, and `tbtokenexpiry` was forgotten.
+/// `tbtoken` is NULL, but `tbtokenexpiry` is not.
 #[test]
 fn an_expiry_without_a_token_is_none() {
     for left in [600, -600] {
@@ -330,40 +330,40 @@ fn the_end_of_a_token_is_shown_less_the_clock_step() {
 }
 
 #[test]
-fn the_store_and_the_table_are_each_told_by_themselves() {
+fn the_store_and_the_table_are_shown_separately() {
     let mut state = state(vec![row("a", None)]);
-    let told = |state: &State| {
+    let shown_values = |state: &State| {
         let status = status(&shown(state), proto::Rows::None, None);
         (status.tokens.success, status.daemon.store_ok)
     };
-    assert_eq!(told(&state), (true, true));
+    assert_eq!(shown_values(&state), (true, true));
     state.apply(Event::RecordsFailed { records: Vec::new(), error: gone() }, at(0), 0.5);
-    assert_eq!(told(&state), (true, false), "the table can be read");
+    assert_eq!(shown_values(&state), (true, false), "the table can be read");
     state.apply(Event::TableUnreadable(gone()), at(0), 0.5);
-    assert_eq!(told(&state), (false, false));
+    assert_eq!(shown_values(&state), (false, false));
     let status = status(&shown(&state), proto::Rows::None, None);
     assert!(status.tokens.error.unwrap().contains("customers.db"));
     assert_eq!((status.tokens.as_of, status.tokens.customers), (Some(at(0)), None));
 }
 
 #[test]
-fn a_ledger_outside_the_database_is_told_with_the_reason() {
+fn a_ledger_outside_the_database_is_shown_with_the_reason() {
     let mut state = state(vec![row("a", None)]);
     let (path, why) = ("/x/ledger.db".to_owned(), "there is no table".to_owned());
-    let told = [LedgerPlace::File { path, why }, LedgerPlace::Database].map(|place| {
+    let shown_values = [LedgerPlace::File { path, why }, LedgerPlace::Database].map(|place| {
         let stamp = Stamp { id: 1, number: 1 };
         let read = LedgerRead { stamp, is_whole: true, place, ..LedgerRead::default() };
         state.apply(Event::LedgerRead { read, seen: Instant::now() }, at(0), 0.5);
         status(&shown(&state), proto::Rows::None, None).daemon.ledger
     });
-    assert_eq!(told, [Some("in /x/ledger.db, because there is no table".to_owned()), None]);
+    assert_eq!(shown_values, [Some("in /x/ledger.db, because there is no table".to_owned()), None]);
 }
 
 #[test]
-fn renewals_are_told_by_what_they_needed() {
+fn renewals_are_counted_by_method() {
     let mut state = state(vec![row("a", None)]);
-    for via in [Via::Login, Via::RefreshToken, Via::RefreshToken] {
-        state.apply(obtained("a", 600, via, TimeDelta::zero()), at(0), 0.5);
+    for method in [RenewalMethod::Login, RenewalMethod::RefreshToken, RenewalMethod::RefreshToken] {
+        state.apply(obtained("a", 600, method, TimeDelta::zero()), at(0), 0.5);
         state.apply(Event::Saved { id: CustomerId::new("a"), expiry: at(600) }, at(0), 0.5);
     }
     let snapshot = shown(&state);
@@ -372,7 +372,7 @@ fn renewals_are_told_by_what_they_needed() {
 }
 
 #[test]
-fn the_loop_is_told_with_its_interval_and_its_last_pass() {
+fn the_loop_is_shown_with_its_interval_and_its_last_pass() {
     let state = state(Vec::new());
     for (milliseconds, seconds, words) in [
         (60_000, 60, "runs every minute"),
@@ -404,7 +404,7 @@ fn the_loop_is_told_with_its_interval_and_its_last_pass() {
 }
 
 #[test]
-fn one_sentence_says_how_things_stand() {
+fn one_sentence_sums_up_the_state() {
     let well = state(vec![row("a", Some(9_000))]);
     let sentence = |state: &State, cycle: Loop| shown_of(state, &cycle, None, 0).sentence();
     let next = Some(at(0));
@@ -438,22 +438,22 @@ fn one_sentence_says_how_things_stand() {
 }
 
 #[test]
-fn a_refresh_is_answered_with_what_came_of_each() {
+fn a_refresh_is_answered_with_the_outcome_of_each_customer() {
     let outcomes = vec![
         (id("a"), Outcome::Renewed(at(600))),
         (id("b"), Outcome::Failed(FailureKind::ServerError, "no".to_owned())),
         (id("c"), Outcome::Skipped("parked".to_owned())),
         (id("d"), Outcome::Skipped("parked".to_owned())),
     ];
-    let reply = refreshed(outcomes.clone());
+    let reply = refresh_reply(outcomes.clone());
     assert_eq!(reply.message, "1 renewed, 1 failed, 2 skipped");
     let result = reply.result.unwrap();
     assert_eq!((result.success, result.updated, result.errors, result.total), (false, 1, 1, 4));
-    let told: Vec<_> =
+    let shown_values: Vec<_> =
         result.details.iter().map(|o| (o.status, o.new_expiry, o.kind, o.message.as_deref())).collect();
     use proto::OutcomeStatus::{Error, Skipped, Success};
     assert_eq!(
-        told,
+        shown_values,
         [
             (Success, Some(at(600)), None, None),
             (Error, None, Some(proto::FailureKind::ServerError), Some("no")),
@@ -461,16 +461,16 @@ fn a_refresh_is_answered_with_what_came_of_each() {
             (Skipped, None, None, Some("parked")),
         ]
     );
-    let idle = refreshed(outcomes[2..].to_vec());
+    let idle = refresh_reply(outcomes[2..].to_vec());
     assert_eq!(idle.message, "0 renewed, 0 failed, 2 skipped");
     assert!(idle.result.unwrap().success);
-    assert_eq!(refreshed(Vec::new()).message, "no customer is due");
+    assert_eq!(refresh_reply(Vec::new()).message, "no customer is due");
     let why = crate::model::Ineligibility::Blank([true, false, true]);
-    let refusal = not_refreshed(NotRefreshed::Ineligible(vec![(id("acme"), why); 7]));
+    let refusal = refresh_refusal(RefreshRefusal::Ineligible(vec![(id("acme"), why); 7]));
     assert_eq!(refusal.code, proto::ErrorCode::IneligibleCustomer);
     assert!(refusal.error.starts_with("acme is not renewed: its tb_username and tb_url are blank; acme is"));
     assert!(refusal.error.ends_with("; and 2 more"), "{}", refusal.error);
-    let refusal = not_refreshed(NotRefreshed::Unknown(vec![id("x"), id("y\u{1b}")]));
+    let refusal = refresh_refusal(RefreshRefusal::Unknown(vec![id("x"), id("y\u{1b}")]));
     assert_eq!(refusal.code, proto::ErrorCode::UnknownCustomer);
     assert!(refusal.error.contains("x, y") && !refusal.error.contains('\u{1b}'), "{}", refusal.error);
 }

@@ -1,5 +1,5 @@
-//! What is wrong, grouped by cause: what people are told of. Each customer belongs to one trouble at most, by the list that
-//! attributes lapses in the metrics.
+//! The troubles for messages, grouped by cause. Each customer belongs to one trouble at most, by the list that attributes
+//! lapses in the metrics.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 
@@ -16,7 +16,7 @@ use crate::text;
 /// The most customers that a trouble names.
 const WORST: usize = 10;
 
-/// The database may fail for this long before people are told: a restart of it takes less.
+/// How long the database may fail before it is a trouble. A restart of it takes less time.
 const STORE_GRACE: TimeDelta = TimeDelta::seconds(30);
 
 /// After this time a clock that stepped backward counts as right again.
@@ -61,7 +61,7 @@ pub struct Trouble {
 }
 
 impl Trouble {
-    /// A trouble of which only this is known.
+    /// Makes a trouble without customers and details.
     pub fn of(cause: String, severity: Severity) -> Self {
         Self {
             cause,
@@ -81,10 +81,10 @@ impl Trouble {
 /// Names a cause for people: a fragment such as `server tb.example.com is down`.
 pub fn title(cause: &str) -> String {
     let (group, name) = cause.split_once(':').unwrap_or((cause, ""));
-    let host = name.strip_prefix("https://").unwrap_or(name);
+    let server = name.strip_prefix("https://").unwrap_or(name);
     let kind = serde_json::from_value(name.into()).map_or("unknown", proto::FailureKind::short);
     match group {
-        "server" => format!("server {host} is down"),
+        "server" => format!("server {server} is down"),
         "parked" => format!("customers are parked: {kind}"),
         "failing" => format!("renewals fail: {kind}"),
         "store" => "the database fails".to_owned(),
@@ -92,7 +92,7 @@ pub fn title(cause: &str) -> String {
         "schema" => "the tables in the database do not fit".to_owned(),
         "clock" => "the clock of this machine is wrong, or stepped backward".to_owned(),
         "loop_stopped" => "the loop is stopped, and tokens have ended".to_owned(),
-        "dead_tokens" => format!("server {host} refuses live tokens"),
+        "dead_tokens" => format!("server {server} refuses live tokens"),
         other => other.to_owned(),
     }
 }
@@ -100,9 +100,9 @@ pub fn title(cause: &str) -> String {
 /// What customers are grouped by: the sort of trouble, and its server or kind of failure if it has one.
 type Group<'a> = (&'static str, Option<&'a str>, Option<proto::FailureKind>);
 
-pub(super) fn cause((sort, host, kind): Group<'_>) -> String {
+pub(super) fn cause((sort, server, kind): Group<'_>) -> String {
     let kind = kind.and_then(|kind| serde_json::to_value(kind).ok());
-    let cause = match host.or(kind.as_ref().and_then(serde_json::Value::as_str)) {
+    let cause = match server.or(kind.as_ref().and_then(serde_json::Value::as_str)) {
         Some(name) => format!("{sort}:{name}"),
         None => sort.to_owned(),
     };
@@ -117,8 +117,8 @@ const LOOP_STOPPED: Group<'_> = ("loop_stopped", None, None);
 
 const CLOCK: Group<'_> = ("clock", None, None);
 
-fn server(host: &str) -> Group<'_> {
-    ("server", Some(host), None)
+fn down(server: &str) -> Group<'_> {
+    ("server", Some(server), None)
 }
 
 /// The customers of a group.
@@ -150,13 +150,13 @@ impl<'a> Members<'a> {
 }
 
 impl Snapshot {
-    /// What is wrong at `now`. `known` are the causes that were wrong before: a server stays one until it answers and none of
-    /// its customers lacks a token, and a stopped loop until it is started. A server's tokens that end within `lead` count as
+    /// What is wrong at `now`. `known` are the causes of earlier troubles. A server stays a cause until it answers and all
+    /// its customers have tokens; a stopped loop until it is started. A server's tokens that end within `lead` count as
     /// lapsed for the beginning of its trouble.
     pub fn troubles(&self, now: DateTime<Utc>, lead: TimeDelta, known: &BTreeSet<String>) -> Vec<Trouble> {
         let servers = self.servers_in_trouble(now, lead, known);
         let mut groups: HashMap<Group<'_>, Members<'_>> =
-            servers.iter().map(|host| (server(host), Members::default())).collect();
+            servers.iter().map(|server| (down(server), Members::default())).collect();
         let is_clock_wrong = self.is_clock_wrong(now);
         let stays_stopped = self.conditions.is_stopped && known.contains(LOOP_STOPPED.0);
         let of_all =
@@ -170,15 +170,16 @@ impl Snapshot {
         groups.into_iter().map(|(group, members)| self.trouble(group, members)).collect()
     }
 
-    /// Whether this process has evidence that a trouble is over which an earlier process told of, and which this one has not
-    /// seen: the server has answered, the customers were tried, the database has worked.
+    /// Whether this process has evidence that a trouble is over. An earlier process reported it, and this one has not seen
+    /// it. Evidence is: the server has answered, the customers were tried, the database has worked.
     pub fn proves_end(&self, cause: &str) -> bool {
         let is_read = self.tokens.as_of.is_some() && self.tokens.success;
         match cause.split_once(':') {
             _ if !is_read => false,
             Some(("server", _)) => {
-                let is_it = |host: &proto::Host| self::cause(server(&host.host)) == cause;
-                let answered = self.hosts.iter().find(|row| is_it(&row.host)).map(|row| row.host.skew_ms);
+                let is_it = |server: &proto::Server| self::cause(down(&server.name)) == cause;
+                let answered =
+                    self.servers.iter().find(|row| is_it(&row.server)).map(|row| row.server.skew_ms);
                 answered.is_none_or(|skew| skew.is_some())
             }
             None if ["store", "permission", "schema"].contains(&cause) => {
@@ -212,22 +213,22 @@ impl Snapshot {
         let (mut ending, mut lapsed) = (HashSet::new(), HashSet::new());
         for row in self.rows.iter().filter(|row| row.has_lapsed(now + lead)) {
             let cause = self.conditions.attribute(row.cause);
-            if let (Some(host), false) =
-                (&row.host, matches!(cause, Cause::Row | Cause::Store | Cause::Operator))
+            if let (Some(server), false) =
+                (&row.server, matches!(cause, Cause::Row | Cause::Store | Cause::Operator))
             {
-                ending.insert(host.as_str());
+                ending.insert(server.as_str());
                 if cause == Cause::Server && row.has_lapsed(now) {
-                    lapsed.insert(host.as_str());
+                    lapsed.insert(server.as_str());
                 }
             }
         }
-        let is_in_trouble = |host: &&proto::Host| {
-            let (name, is_down) = (host.host.as_str(), host.state != BreakerState::Closed);
-            let goes_on = || (is_down || lapsed.contains(name)) && known.contains(&cause(server(name)));
+        let is_in_trouble = |server: &&proto::Server| {
+            let (name, is_down) = (server.name.as_str(), server.breaker != BreakerState::Closed);
+            let goes_on = || (is_down || lapsed.contains(name)) && known.contains(&cause(down(name)));
             is_down && ending.contains(name) || goes_on()
         };
-        let hosts = self.hosts.iter().map(|row| &row.host);
-        hosts.filter(is_in_trouble).map(|host| host.host.as_str()).collect()
+        let servers = self.servers.iter().map(|row| &row.server);
+        servers.filter(is_in_trouble).map(|server| server.name.as_str()).collect()
     }
 
     fn group_of<'a>(
@@ -238,17 +239,17 @@ impl Snapshot {
         is_clock_wrong: bool,
     ) -> Option<Group<'a>> {
         let has_lapsed = row.has_lapsed(now);
-        let host = row.host.as_ref().map(|host| host.as_str());
+        let server = row.server.as_ref().map(|server| server.as_str());
         let kind = row.failure.as_ref().map(|failure| failure.kind);
         let of_kind = |sort| kind.map(|kind| (sort, None, Some(kind)));
         match self.conditions.attribute(row.cause) {
             Cause::Row => of_kind("parked"),
             Cause::Store if has_lapsed && self.store_class.is_some() => self.store_group(),
             Cause::Operator if has_lapsed => Some(LOOP_STOPPED),
-            _ if host.is_some_and(|host| servers.contains(host)) => host.map(server),
+            _ if server.is_some_and(|server| servers.contains(server)) => server.map(down),
             _ if !has_lapsed => None,
             Cause::Server if kind.is_none() && row.is_refused() => {
-                host.map(|host| ("dead_tokens", Some(host), None))
+                server.map(|server| ("dead_tokens", Some(server), None))
             }
             Cause::Server | Cause::Store => of_kind("failing"),
             Cause::Clock if is_clock_wrong => Some(CLOCK),

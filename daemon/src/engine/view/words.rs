@@ -7,7 +7,7 @@ use tbtoken_proto as proto;
 
 use super::super::history::{Notice, NoticeKind};
 use super::super::outcome::Outcome;
-use super::super::state::{Entry, Former, Found};
+use super::super::state::{CheckResult, CustomerState, FormerCustomer};
 use crate::model::{Changes, CustomerId, FailureKind, TokenStatus};
 use crate::thingsboard::gate::Breaker;
 
@@ -30,8 +30,8 @@ pub(super) fn failure_kind(kind: FailureKind) -> proto::FailureKind {
 }
 
 /// Why the last attempt failed; for a customer that was left out because of its server, the failure of the server.
-pub(super) fn failure(entry: &Entry, now: DateTime<Utc>) -> Option<proto::Failure> {
-    let (note, deferral) = (entry.record().failure.as_deref(), entry.deferred.as_deref());
+pub(super) fn failure(customer: &CustomerState, now: DateTime<Utc>) -> Option<proto::Failure> {
+    let (note, deferral) = (customer.record().failure.as_deref(), customer.deferred.as_deref());
     let kind = note.map(|note| note.kind).or_else(|| deferral?.kind())?;
     let waiting = deferral.map(ToString::to_string);
     let (message, waiting) = match note {
@@ -60,7 +60,7 @@ pub(super) fn outcome((id, outcome): (CustomerId, Outcome)) -> proto::Outcome {
     proto::Outcome { customer_id: id.to_string(), status, new_expiry, kind, message }
 }
 
-pub(super) fn former((id, former): (&CustomerId, &Former)) -> proto::Ineligible {
+pub(super) fn former((id, former): (&CustomerId, &FormerCustomer)) -> proto::Ineligible {
     proto::Ineligible {
         customer_id: id.to_string(),
         reason: former.reason(),
@@ -70,7 +70,7 @@ pub(super) fn former((id, former): (&CustomerId, &Former)) -> proto::Ineligible 
 }
 
 /// The last check of a token; none for a token that has just come.
-pub(super) fn check((at, found): (DateTime<Utc>, Found)) -> Option<proto::Check> {
+pub(super) fn check((at, found): (DateTime<Utc>, CheckResult)) -> Option<proto::Check> {
     let found = by_name(found.into(), proto::CheckFound::Unknown);
     (found != proto::CheckFound::Unknown).then_some(proto::Check { at, found })
 }
@@ -115,11 +115,11 @@ mod tests {
         let triggers = Trigger::iter()
             .map(Into::into)
             .map(|name: &'static str| (name, wire_name(by_name(name, proto::Trigger::Unknown))));
-        let found = Found::iter().filter_map(|kind| {
+        let found = CheckResult::iter().filter_map(|kind| {
             let check = check((DateTime::UNIX_EPOCH, kind));
             check.map(|check| (kind.into(), wire_name(check.found)))
         });
-        assert_eq!(found.clone().count(), Found::iter().count() - 1, "a new token is not checked yet");
+        assert_eq!(found.clone().count(), CheckResult::iter().count() - 1, "a new token is not checked yet");
         for (ours, on_the_wire) in statuses.chain(breakers).chain(failures).chain(triggers).chain(found) {
             assert_eq!(ours, on_the_wire);
         }

@@ -467,14 +467,14 @@ function refresh_one(customer) {
 }
 
 function draw_servers() {
-  const hosts = status.hosts || [];
-  const list = hosts.slice().sort((a, b) => (a.state === "open") - (b.state === "open") || a.host.localeCompare(b.host));
-  $("servers").replaceChildren(...list.map((host) => {
+  const servers = status.servers || [];
+  const list = servers.slice().sort((a, b) => (a.breaker === "open") - (b.breaker === "open") || a.server.localeCompare(b.server));
+  $("servers").replaceChildren(...list.map((server) => {
     const item = make("li");
-    item.append(make("b", "", host.host));
-    const name = host.state === "open" ? "bad" : host.state === "half_open" ? "warn" : "muted";
-    item.append(make("span", name, host.state === "closed" ? counted("server_closed", host.limit) : say("server_" + host.state)));
-    if (Math.abs(host.skew_ms || 0) >= 1000) item.append(make("span", "muted", say(host.skew_ms < 0 ? "clock_behind" : "clock_ahead", { length: length(Math.abs(host.skew_ms)) })));
+    item.append(make("b", "", server.server));
+    const name = server.breaker === "open" ? "bad" : server.breaker === "half_open" ? "warn" : "muted";
+    item.append(make("span", name, server.breaker === "closed" ? counted("server_closed", server.limit) : say("server_" + server.breaker)));
+    if (Math.abs(server.skew_ms || 0) >= 1000) item.append(make("span", "muted", say(server.skew_ms < 0 ? "clock_behind" : "clock_ahead", { length: length(Math.abs(server.skew_ms)) })));
     return item;
   }));
   if (!list.length) $("servers").append(make("li", "muted", say("no_servers")));

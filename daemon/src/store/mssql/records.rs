@@ -86,8 +86,8 @@ fn read_record(id: CustomerId, mut cells: Cells) -> Result<(Record, Option<RowPr
     ))
 }
 
-/// Drops the records that a later one of the same customer replaces, and those with an id too long for a key, which `read`
-/// never returns.
+/// Drops records that a later record of the same customer replaces, and records with ids too long for a key. `read` never
+/// returns such an id.
 pub(super) fn latest(batch: Vec<Record>) -> Vec<Record> {
     let mut latest: HashMap<CustomerId, Record> = HashMap::with_capacity(batch.len());
     for record in batch {

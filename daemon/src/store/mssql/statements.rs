@@ -38,9 +38,10 @@
 //! collation of the other column (error 468 otherwise). No parameter is NULL, because tiberius sends NULL without a type, which
 //! not every engine accepts.
 //!
-//! `save` writes a row if its id, `tb_url` (NULL is like empty) and `tb_username` are exactly those of the batch. In addition,
-//! `tbtoken` must be NULL or empty, or `tbtokenexpiry` must be NULL, not later than the new one, or the value that this daemon
-//! wrote. Then it reads the same rows again under the same condition, which a row with the new token fulfils.
+//! `save` writes a row if its id, `tb_url` (NULL is like empty) and `tb_username` are exactly those of the batch. In
+//! addition, one of these must hold: `tbtoken` is NULL or empty; `tbtokenexpiry` is NULL, not later than the new one, or
+//! the value that this daemon wrote. Then it reads the same rows again under the same condition, which a row with the new
+//! token fulfils.
 
 use std::fmt::Write;
 
@@ -219,8 +220,8 @@ pub(super) fn read(layout: &Layout) -> String {
     )
 }
 
-/// Returns the expression that reads an id. A text is read as nvarchar, whatever code page its column has, and without the spaces
-/// that fill a column of fixed width: no operator names a customer with them.
+/// Returns the expression that reads an id. A text is read as nvarchar, whatever code page its column has. The spaces that
+/// fill a column of fixed width are dropped, because no operator types them.
 fn id_as_read(kind: &IdType, column: &str) -> String {
     match kind {
         IdType::Guid | IdType::Number(_) => column.to_owned(),
@@ -283,14 +284,14 @@ pub(super) fn save_columns(id: &IdType) -> [Column; 6] {
 /// Writes `rows` tokens under guard, and checks whether the table holds them. A trigger may ignore, clear or redirect a write
 /// without an error.
 ///
-/// No id is written twice: a second row with the same id, URL and user breaks the key of `@saved` (error 2627), and with it
-/// the whole transaction. `OUTPUT` would return the same ids. But without `INTO` a table with a trigger refuses it (error 334),
-/// and with `INTO` not every engine accepts it beside a join.
+/// No id is written twice. A second row with the same id, URL and user would break the key of `@saved` (error 2627), and so
+/// the whole transaction. `OUTPUT` would return the same ids. But without `INTO` a table with a trigger refuses it (error
+/// 334), and with `INTO` not every engine accepts it beside a join.
 ///
 /// Texts are compared as bytes, because most collations equate `a` with `A` and all ignore a space at the end.
 ///
 /// A `datetime` differs from the `datetime2` of the same text only in fractions of a second. A sent value has none
-/// (`types::round_expiry`; `Entry` replaces no value with one), so it is the same in each type. The comparison with the column is exact
+/// (`types::round_expiry`; `CustomerState` replaces no value with one), so it is the same in each type. The comparison with the column is exact
 /// without a cast.
 pub(super) fn save(layout: &Layout, source: RowSource, rows: usize) -> String {
     let columns = &layout.columns;

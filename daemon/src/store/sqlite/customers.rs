@@ -34,7 +34,7 @@ pub enum CustomersError {
     /// A constraint or a trigger; its own words may hold anything.
     #[error("the table refuses customer {0}: a constraint or a trigger (SQLite error {1})")]
     Refused(String, i64),
-    /// What was written is not what the table holds.
+    /// The table holds other values than those written.
     #[error("the table does not keep customer {0} as given; a trigger or the type of a column changes it")]
     NotKept(String),
 }

@@ -173,7 +173,7 @@ struct Number;
 /// Why a row with such an expiry is not used.
 const NUMBER: &str = "tbtokenexpiry is a number, and not replaced by a date: set it to NULL, or to a date such as 2026-11-23T14:03:00Z; the row is left alone";
 
-/// Why a row is not used whose columns are not text.
+/// Why a row with columns of other types is not used.
 const NOT_TEXT: &str =
     "tb_url, tb_username or tb_password is too long or not text in UTF-8; the row is left alone";
 
@@ -213,8 +213,8 @@ pub(super) fn text_of(row: &rusqlite::Row<'_>, column: usize) -> rusqlite::Resul
     Ok(read_text(row.get_ref(column)?).ok().flatten())
 }
 
-/// Passes the rows to `take` whose id the database takes for this one, each with whether it is exactly this one: a column may
-/// treat `a` like `A`, and ids may be stored as numbers, of which `1` is another id than `'1'`. Returns the first result.
+/// Passes to `take` each row whose id equals this one for the database, and whether it is exactly this one. A column may
+/// treat `a` like `A`, and a stored number `1` is another id than the text `'1'`. Returns the first result.
 pub(super) fn find_by_id<T>(
     connection: &Connection,
     layout: &Layout,

@@ -86,21 +86,21 @@ fn every_row_of_the_table_gives_the_failure_that_it_names() {
         (answer(200, &useless("PRE_VERIFICATION_TOKEN")), Failure::SecondFactorRequired, true),
         (answer(200, &useless("MFA_CONFIGURATION_TOKEN")), Failure::SecondFactorRequired, true),
         // Not in ThingsBoard's words: from a proxy, perhaps after ThingsBoard has counted the login.
-        (answer(401, "<html>proxy</html>"), unexpected(Unexpected::ProxyLogin), false),
-        (error(401, 99, "whatever comes"), unexpected(Unexpected::ProxyLogin), false),
-        (error(401, 10, "Token is outdated"), unexpected(Unexpected::ProxyLogin), false),
-        (Answer { body: None, ..answer(401, "") }, unexpected(Unexpected::ProxyLogin), false),
-        (compressed(200), unexpected(Unexpected::Encoded), false),
-        (compressed(401), unexpected(Unexpected::Encoded), false),
-        (answer(407, ""), unexpected(Unexpected::ProxyAuthentication), false),
+        (answer(401, "<html>proxy</html>"), unexpected(UnexpectedAnswer::ProxyLogin), false),
+        (error(401, 99, "whatever comes"), unexpected(UnexpectedAnswer::ProxyLogin), false),
+        (error(401, 10, "Token is outdated"), unexpected(UnexpectedAnswer::ProxyLogin), false),
+        (Answer { body: None, ..answer(401, "") }, unexpected(UnexpectedAnswer::ProxyLogin), false),
+        (compressed(200), unexpected(UnexpectedAnswer::Encoded), false),
+        (compressed(401), unexpected(UnexpectedAnswer::Encoded), false),
+        (answer(407, ""), unexpected(UnexpectedAnswer::ProxyAuthentication), false),
         (
             answer(400, "<html>400 The plain HTTP request was sent to HTTPS port</html>"),
-            unexpected(Unexpected::Tls),
+            unexpected(UnexpectedAnswer::Tls),
             false,
         ),
         (
             answer(400, "Bad Request\r\nThis combination of host and port requires TLS.\r\n"),
-            unexpected(Unexpected::Tls),
+            unexpected(UnexpectedAnswer::Tls),
             false,
         ),
         (
@@ -110,20 +110,20 @@ fn every_row_of_the_table_gives_the_failure_that_it_names() {
         ),
         (error(500, 46, "Database error"), server_error(500), false),
         (answer(503, "<html>"), server_error(503), false),
-        (answer(308, ""), unexpected(Unexpected::OwnRedirect), false),
-        (answer(404, "<html>"), unexpected(Unexpected::Status { status: 404 }), false),
-        (answer(403, "{}"), unexpected(Unexpected::Status { status: 403 }), false),
-        (answer(204, ""), unexpected(Unexpected::Status { status: 204 }), false),
-        (answer(200, "<html>log in</html>"), unexpected(Unexpected::NotJson), false),
-        (answer(200, ""), unexpected(Unexpected::NotJson), false),
-        (answer(200, r#"{"refreshToken":"r"}"#), unexpected(Unexpected::NoToken), false),
-        (with_token("abc"), unexpected(Unexpected::NotAToken(NotAToken::NotThreeParts)), false),
+        (answer(308, ""), unexpected(UnexpectedAnswer::OwnRedirect), false),
+        (answer(404, "<html>"), unexpected(UnexpectedAnswer::Status { status: 404 }), false),
+        (answer(403, "{}"), unexpected(UnexpectedAnswer::Status { status: 403 }), false),
+        (answer(204, ""), unexpected(UnexpectedAnswer::Status { status: 204 }), false),
+        (answer(200, "<html>log in</html>"), unexpected(UnexpectedAnswer::NotJson), false),
+        (answer(200, ""), unexpected(UnexpectedAnswer::NotJson), false),
+        (answer(200, r#"{"refreshToken":"r"}"#), unexpected(UnexpectedAnswer::NoToken), false),
+        (with_token("abc"), unexpected(UnexpectedAnswer::NotAToken(NotAToken::NotThreeParts)), false),
         (
             with_token(&jwt(r#"{"iat":5,"exp":5}"#)),
-            unexpected(Unexpected::NotAToken(NotAToken::EndsBeforeItBegins)),
+            unexpected(UnexpectedAnswer::NotAToken(NotAToken::EndsBeforeItBegins)),
             false,
         ),
-        (Answer { body: None, ..answer(200, "") }, unexpected(Unexpected::TooLong), false),
+        (Answer { body: None, ..answer(200, "") }, unexpected(UnexpectedAnswer::TooLong), false),
     ];
     for (answer, failure, permanent) in rows {
         assert_eq!(read_login(&answer), Err(failure.clone()), "{answer:?}");
@@ -245,14 +245,14 @@ fn a_redirect_names_another_server_and_nothing_that_may_be_secret() {
         let text = failure.to_string();
         assert!(!text.contains("secret") && !text.contains('?'), "{text}");
         match failure {
-            Failure::UnexpectedResponse(Unexpected::Redirect { location }) => {
+            Failure::UnexpectedResponse(UnexpectedAnswer::Redirect { location }) => {
                 assert!(
                     text.contains(&format!("redirects to {location}: put that URL into tb_url")),
                     "{text}"
                 );
                 Some(location)
             }
-            Failure::UnexpectedResponse(Unexpected::OwnRedirect) => None,
+            Failure::UnexpectedResponse(UnexpectedAnswer::OwnRedirect) => None,
             other => panic!("{other:?}"),
         }
     };

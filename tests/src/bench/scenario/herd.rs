@@ -19,7 +19,8 @@ pub(in crate::bench) fn run(options: &Herd) -> Report {
     let end = due_at + WINDOW;
     let expiry = end.format("%FT%T%.3fZ").to_string();
     let row = |_: usize, row: Row, _: &_| row.token("a.b.c", expiry.clone());
-    let mut stage = Stage::set_up(&options.common, options.customers, options.hosts, |_, host| host, row);
+    let mut stage =
+        Stage::set_up(&options.common, options.customers, options.servers, |_, server| server, row);
     stage.installation.config().set("schedule.refresh_window", format!("{}s", WINDOW.num_seconds()));
     let mut report = stage.report("herd");
     let bound = stage.bound(options.customers);

@@ -7,7 +7,7 @@ use crate::bench::report::{Report, Unit};
 use crate::bench::stage::{Run, Stage};
 
 pub(in crate::bench) fn run(options: &Pass) -> Report {
-    let (mut report, mut run) = pass("pass", &options.common, options.customers, options.hosts);
+    let (mut report, mut run) = pass("pass", &options.common, options.customers, options.servers);
     if !options.common.brief {
         run.measure_status(&mut report);
     }
@@ -15,8 +15,8 @@ pub(in crate::bench) fn run(options: &Pass) -> Report {
 }
 
 /// Measures one pass over all customers. The daemon still runs afterwards.
-pub(super) fn pass(scenario: &str, common: &Common, customers: usize, hosts: usize) -> (Report, Run) {
-    let mut stage = Stage::set_up(common, customers, hosts, |_, host| host, |_, row, _| row);
+pub(super) fn pass(scenario: &str, common: &Common, customers: usize, servers: usize) -> (Report, Run) {
+    let mut stage = Stage::set_up(common, customers, servers, |_, server| server, |_, row, _| row);
     let mut report = stage.report(scenario);
     let bound = stage.bound(customers);
     let mut run = stage.start();

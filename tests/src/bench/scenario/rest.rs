@@ -25,8 +25,8 @@ pub(in crate::bench) fn run(options: &Rest) -> Report {
     let mut stage = Stage::set_up(
         &options.common,
         options.customers,
-        options.hosts,
-        |_, host| host,
+        options.servers,
+        |_, server| server,
         |number, fresh, _| row(number, fresh),
     );
     stage.installation.config().set("schedule.interval", format!("{}s", options.interval));

@@ -6,7 +6,7 @@ use crate::bench::asking::Latencies;
 use crate::bench::options::Sick;
 use crate::bench::report::Report;
 use crate::bench::stage::Stage;
-use crate::bench::world::Host;
+use crate::bench::world::ServerSetup;
 
 /// Runs once with all servers healthy, and once with some silent.
 pub(in crate::bench) fn run(options: &Sick) -> Vec<Report> {
@@ -18,15 +18,16 @@ fn one(options: &Sick, silent: usize) -> Report {
     let mut stage = Stage::set_up(
         &options.common,
         options.customers,
-        options.hosts,
-        |index, host| Host { silent: is_silent(index), ..host },
+        options.servers,
+        |index, server| ServerSetup { silent: is_silent(index), ..server },
         |_, row, _| row,
     );
     let mut report = stage.report("sick");
     report.set("silent", silent);
-    let share =
-        |index| options.customers / options.hosts + usize::from(index < options.customers % options.hosts);
-    let healthy: usize = (silent..options.hosts).map(share).sum();
+    let share = |index| {
+        options.customers / options.servers + usize::from(index < options.customers % options.servers)
+    };
+    let healthy: usize = (silent..options.servers).map(share).sum();
     let bound = stage.bound(healthy);
 
     let mut run = stage.start();
@@ -34,7 +35,7 @@ fn one(options: &Sick, silent: usize) -> Report {
         run.until("the healthy ones are fresh", |status| status.tokens.summary.valid >= healthy);
     report.time("until_fresh", "until the healthy ones are fresh", fresh, Some(bound));
     let urls: Vec<String> =
-        (silent..options.hosts).map(|host| run.stage.world.url(host).to_owned()).collect();
+        (silent..options.servers).map(|server| run.stage.world.url(server).to_owned()).collect();
     let delays: Vec<Duration> = run
         .delays()
         .into_iter()

@@ -125,7 +125,7 @@ impl Session {
         Self { xact_abort: true, ..Self::new(false) }
     }
 
-    /// Rolls back an open transaction, as the server does when a session ends.
+    /// Undoes an open transaction, as the server does when a session ends.
     pub(in crate::mssql) fn end(&mut self, database: &mut Database) {
         if let Some(before) = self.before.take() {
             database.restore(before);

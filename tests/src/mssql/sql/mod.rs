@@ -1,8 +1,8 @@
 //! A database in memory with the part of T-SQL that the store's statements use, without sockets and without a clock.
 //!
-//! It follows SQL Server where a store can go wrong: `datetime` has steps of 1/300 second, texts compare without case and
-//! trailing spaces, a value that does not fit is an error that repeats the value, and NULL is neither equal nor unequal.
-//! It refuses unknown SQL and names it, so that a new statement cannot pass untested.
+//! It follows SQL Server where a store can go wrong: `datetime` has steps of 1/300 second. Texts compare without case and
+//! trailing spaces. A value that does not fit is an error that repeats it. NULL is neither equal nor unequal. It refuses
+//! unknown SQL and names it, so that a new statement cannot pass untested.
 
 pub(super) mod ast;
 mod catalog;

@@ -1,6 +1,6 @@
 //! The effect of the daemon's answers, and of time.
 
-use tbtoken_proto::{BreakerState, Host, TokenStatus, words};
+use tbtoken_proto::{BreakerState, Server, TokenStatus, words};
 
 use super::*;
 use crate::explain::{countdown_clock, stepped_clock};
@@ -224,14 +224,14 @@ fn short_ids_differ_among_ten_thousand_customers() {
 fn servers_come_change_and_go() {
     let skew = |app: &App, id: &str| {
         let snapshot = &app.scene().snapshot;
-        snapshot.host_of(snapshot.find(id).unwrap()).and_then(|host| host.skew_ms)
+        snapshot.server_of(snapshot.find(id).unwrap()).and_then(|server| server.skew_ms)
     };
     let mut app = four();
     assert_eq!((skew(&app, "one"), skew(&app, "two")), (Some(300), Some(300)));
     let delta_with_skew = |skew_ms| {
         let Input::Status(mut reply) = delta(vec![], &[]) else { panic!("a status") };
-        let host = "https://o.example".to_owned();
-        reply.hosts = Some(vec![Host { host, skew_ms, limit: 2, state: BreakerState::HalfOpen }]);
+        let name = "https://o.example".to_owned();
+        reply.servers = Some(vec![Server { name, skew_ms, limit: 2, breaker: BreakerState::HalfOpen }]);
         Input::Status(reply)
     };
     app.update(delta_with_skew(Some(-4000)), noon());
@@ -242,7 +242,7 @@ fn servers_come_change_and_go() {
     let Input::Status(mut reply) = delta(vec![customer("one", "o", "o.example", 600, noon())], &[]) else {
         panic!("a status")
     };
-    reply.hosts = None;
+    reply.servers = None;
     app.update(Input::Status(reply), noon());
     assert_eq!(skew(&app, "one"), None);
 }

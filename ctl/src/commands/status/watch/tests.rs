@@ -66,7 +66,7 @@ fn reply(revision: u64, rows: Vec<Customer>) -> StatusReply {
             complete: false,
             summary: Summary::default(),
         },
-        hosts: None,
+        servers: None,
         daemon: Daemon {
             version: "1.2.3".to_owned(),
             protocol: 1,

@@ -1,5 +1,4 @@
-//! How the ledger keeps in step with the store: what it takes in from there, what is still to be written, and what became of a
-//! write.
+//! Synchronizes the ledger with the store: takes over reads, makes the next write, and handles its result.
 
 use std::collections::HashMap;
 use std::time::Instant;
@@ -11,13 +10,13 @@ use crate::engine::credentials::stored;
 use crate::model::AccountKey;
 use crate::store::{AccountRow, Forget, LedgerRead, LedgerWrite, LedgerWritten, Stamp};
 
-/// So many days old an account's `seen_at` may become before it is written again.
+/// The age of an account's `seen_at`, in days, at which it is written again.
 const SEEN_EVERY_DAYS: i32 = 7;
 
-/// After so many days an account without charges is forgotten that no row names.
+/// The days after which an account without charges and without rows is forgotten.
 const UNCHARGED_DAYS: i64 = 30;
 
-/// The same for one with charges.
+/// The days after which an account with charges and without rows is forgotten.
 const CHARGED_DAYS: i64 = 365;
 
 /// The result of a read of the store's ledger.

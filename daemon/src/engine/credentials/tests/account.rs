@@ -9,11 +9,11 @@ fn credentials(number: u128) -> Fingerprint {
 
 fn send(username: &str, number: u128) -> Send {
     let (server, credentials) = (server("https://tb.example"), credentials(number));
-    Send { server, username: username.into(), credentials, held: Held::default(), turn: 0 }
+    Send { server, username: username.into(), credentials, held: HeldCredentials::default(), turn: 0 }
 }
 
-fn server(url: &str) -> HostKey {
-    BaseUrl::parse(url).unwrap().host_key()
+fn server(url: &str) -> ServerKey {
+    BaseUrl::parse(url).unwrap().server_key()
 }
 
 fn charges_against(account: &Account, username: &str) -> u8 {
@@ -159,7 +159,7 @@ fn p02_a_changed_password_forgives_the_rejections_before_it_alone() {
 #[test]
 fn the_last_eight_rejections_are_remembered_and_all_that_rows_hold() {
     let mut account = Account::default();
-    let held = Held::new(&[credentials(1), credentials(99)]);
+    let held = HeldCredentials::new(&[credentials(1), credentials(99)]);
     for number in 1..=20 {
         let send = Send { held: held.clone(), ..send("ops", number) };
         try_once(&mut account, &send, Outcome::Rejected);

@@ -8,7 +8,7 @@ use chrono::{DateTime, Utc};
 
 use super::super::{Charge, Ledger, Outcome, Settings};
 use super::thingsboard::{Answer, Renewed};
-use crate::model::{AccountKey, Failure, Fingerprint, HostKey};
+use crate::model::{AccountKey, Failure, Fingerprint, ServerKey};
 use crate::store::{AccountRow, LedgerRead, LedgerWrite, LedgerWritten, Stamp};
 
 /// The budget of the worlds.
@@ -54,7 +54,7 @@ pub(super) struct Daemon {
     pub(super) logins: Vec<Login>,
     pub(super) renewals: Vec<Renewal>,
     /// Servers that left its last password unanswered.
-    pub(super) doubted: BTreeSet<HostKey>,
+    pub(super) doubted: BTreeSet<ServerKey>,
     pub(super) is_paused: bool,
     /// Credentials whose rejection has come and is not stored yet.
     pub(super) noted: Vec<(AccountKey, Fingerprint)>,

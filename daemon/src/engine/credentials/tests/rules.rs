@@ -5,10 +5,11 @@ use std::time::{Duration, Instant};
 use chrono::TimeDelta;
 
 use super::super::{
-    Answer, Ask, Charge, Held, LONGEST_REQUEST, Leave, Ledger, Outcome, Reason, Step, Verdict,
+    Answer, Charge, HeldCredentials, LONGEST_REQUEST, Leave, Ledger, LoginQuery, Outcome, Reason, Step,
+    Verdict,
 };
 use super::daemon::{Daemon, Store, day};
-use crate::model::{AccountKey, BaseUrl, Failure, FailureKind, Fingerprint, HostKey};
+use crate::model::{AccountKey, BaseUrl, Failure, FailureKind, Fingerprint, ServerKey};
 use crate::store::{LedgerRead, LedgerWrite};
 
 /// One daemon, its store, and the time.
@@ -19,14 +20,14 @@ struct Scene {
     number: u64,
 }
 
-fn host(url: &str) -> HostKey {
-    BaseUrl::parse(url).unwrap().host_key()
+fn server(url: &str) -> ServerKey {
+    BaseUrl::parse(url).unwrap().server_key()
 }
 
 const URL: &str = "https://tb.example";
 
-fn charges(ledger: &Ledger, ask: &Ask<'_>) -> u8 {
-    ledger.charges_of(&ask.account, ask.server, ask.username)
+fn charges(ledger: &Ledger, query: &LoginQuery<'_>) -> u8 {
+    ledger.charges_of(&query.account, query.server, query.username)
 }
 
 impl Scene {
@@ -53,28 +54,28 @@ impl Scene {
         username: &str,
         password: u128,
         leave: Leave,
-        then: impl FnOnce(&Ledger, &Ask<'_>) -> T,
+        then: impl FnOnce(&Ledger, &LoginQuery<'_>) -> T,
     ) -> T {
         let base = BaseUrl::parse(URL).unwrap();
-        let (server, held) = (base.host_key(), Held::default());
+        let (server, held) = (base.server_key(), HeldCredentials::default());
         let credentials = Fingerprint::numbered(password);
         let account = AccountKey::of(&base, username);
         then(
             &self.daemon.ledger,
-            &Ask { account, server: &server, username, credentials, held: &held, leave },
+            &LoginQuery { account, server: &server, username, credentials, held: &held, leave },
         )
     }
 
     fn answer(&self, username: &str, password: u128) -> Answer {
-        self.ask(username, password, Leave::None, |ledger, ask| ledger.may_send(ask, self.now))
+        self.ask(username, password, Leave::None, |ledger, query| ledger.may_send(query, self.now))
     }
 
     /// Charges; what came of it is settled by [`settle`](Self::settle).
     fn charge(&mut self, username: &str, password: u128) -> Charge {
         self.number += 1;
         let base = BaseUrl::parse(URL).unwrap();
-        let (server, held) = (base.host_key(), Held::default());
-        let ask = Ask {
+        let (server, held) = (base.server_key(), HeldCredentials::default());
+        let query = LoginQuery {
             account: AccountKey::of(&base, username),
             server: &server,
             username,
@@ -82,7 +83,7 @@ impl Scene {
             held: &held,
             leave: Leave::None,
         };
-        self.daemon.ledger.charge(&ask, self.number, self.now)
+        self.daemon.ledger.charge(&query, self.number, self.now)
     }
 
     fn settle(&mut self, charge: Charge, outcome: Outcome) {
@@ -97,7 +98,7 @@ impl Scene {
     }
 
     fn probe(&mut self, verdict: Verdict) {
-        self.daemon.ledger.probed(&host(URL), verdict, self.now);
+        self.daemon.ledger.probed(&server(URL), verdict, self.now);
     }
 
     fn restart(&mut self) {
@@ -119,7 +120,7 @@ fn p02_the_budget_is_three_and_time_never_refills_it() {
     assert_eq!(scene.answer("lab", 4), Answer::Send, "another account is not");
     scene.restart();
     assert_eq!(scene.answer("ops", 4), exhausted);
-    let forced = scene.ask("ops", 4, Leave::Forced, |ledger, ask| ledger.may_send(ask, scene.now));
+    let forced = scene.ask("ops", 4, Leave::Forced, |ledger, query| ledger.may_send(query, scene.now));
     assert_eq!(forced, Answer::Send);
 }
 
@@ -293,7 +294,7 @@ fn p02_the_last_charge_needs_ten_minutes_of_good_probes_without_gap() {
     scene.probe(Verdict::Good);
     let wait = Duration::from_secs(600);
     assert_eq!(scene.answer("ops", 3), Answer::Wait(Reason::LastCharge { wait }), "no probe came in between");
-    let asked = scene.ask("ops", 3, Leave::Asked, |ledger, ask| ledger.may_send(ask, scene.now));
+    let asked = scene.ask("ops", 3, Leave::Requested, |ledger, query| ledger.may_send(query, scene.now));
     assert_eq!((asked, before.budget), (Answer::Send, 3), "an operator does not wait");
 }
 
@@ -303,12 +304,18 @@ fn p02_the_last_charge_is_kept_for_credentials_that_a_row_holds_and_that_were_ac
     scene.send("ops", 1, Outcome::Accepted);
     scene.send("ops", 2, Outcome::Rejected);
     scene.send("ops", 3, Outcome::Rejected);
-    let held = Held::new(&[1, 4].map(Fingerprint::numbered));
-    let kept = scene.ask("ops", 4, Leave::None, |ledger, ask| ledger.refusal(&Ask { held: &held, ..*ask }));
+    let held = HeldCredentials::new(&[1, 4].map(Fingerprint::numbered));
+    let kept = scene
+        .ask("ops", 4, Leave::None, |ledger, query| ledger.refusal(&LoginQuery { held: &held, ..*query }));
     assert_eq!(kept, Some(Failure::AttemptsExhausted { charges: 2 }));
-    let own = scene.ask("ops", 1, Leave::None, |ledger, ask| ledger.refusal(&Ask { held: &held, ..*ask }));
+    let own = scene
+        .ask("ops", 1, Leave::None, |ledger, query| ledger.refusal(&LoginQuery { held: &held, ..*query }));
     assert_eq!(own, None);
-    assert_eq!(scene.ask("ops", 4, Leave::None, |ledger, ask| ledger.refusal(ask)), None, "no row holds 1");
+    assert_eq!(
+        scene.ask("ops", 4, Leave::None, |ledger, query| ledger.refusal(query)),
+        None,
+        "no row holds 1"
+    );
 }
 
 #[test]
@@ -347,7 +354,7 @@ fn p02_what_a_dead_daemon_left_in_flight_is_a_charge_and_puts_its_server_in_doub
     scene.restart();
     let found = scene.daemon.ledger.take_found_in_flight();
     assert_eq!(found.len(), 1);
-    scene.daemon.ledger.doubt(&host(URL), scene.now);
+    scene.daemon.ledger.doubt(&server(URL), scene.now);
     assert_eq!(scene.answer("ops", 1), Answer::Wait(Reason::AccountBusy));
     assert_eq!(scene.answer("lab", 1), Answer::Wait(Reason::Probe));
     scene.now += LONGEST_REQUEST;
@@ -370,7 +377,7 @@ fn p02_a_ledger_that_was_lost_is_written_back_before_any_password() {
         assert_eq!(scene.poll(), Step::Replaced);
         assert_eq!(scene.answer("lab", 1), Answer::Wait(Reason::Store));
         scene.write();
-        scene.daemon.ledger.cancel(&host(URL));
+        scene.daemon.ledger.cancel(&server(URL));
         assert_eq!(scene.answer("lab", 1), Answer::Send);
         assert_eq!(scene.store.stamp.id, if restored { 1_000_001 } else { 2 }, "other daemons see it too");
         scene.restart();
@@ -389,7 +396,7 @@ fn p02_a_write_without_an_answer_costs_no_charge_for_long() {
             scene.store.write(&write);
         }
         assert_eq!(scene.daemon.ledger.write_failed(), [charge.number]);
-        scene.daemon.ledger.cancel(&host(URL));
+        scene.daemon.ledger.cancel(&server(URL));
         scene.poll();
         scene.write();
         scene.restart();
@@ -427,7 +434,7 @@ fn p02_credentials_that_may_be_rejected_ones_of_another_key_are_an_operators() {
     assert_eq!(scene.answer("u", under_other_key(2)), undecidable, "it may be the one");
     assert_ne!(scene.answer("U", under_other_key(2)), undecidable, "another user was not rejected");
     let forced = |scene: &Scene| {
-        scene.ask("u", under_other_key(1), Leave::Forced, |ledger, ask| ledger.may_send(ask, scene.now))
+        scene.ask("u", under_other_key(1), Leave::Forced, |ledger, query| ledger.may_send(query, scene.now))
     };
     assert_eq!(forced(&scene), Answer::Send, "the operator has decided");
     scene.send("u", under_other_key(1), Outcome::Accepted);
@@ -527,13 +534,15 @@ fn p02_a_charge_made_during_a_write_that_conflicts_is_not_written_over_another_d
 #[test]
 fn p02_an_acceptance_clears_no_charge_at_another_port() {
     let mut scene = Scene::new();
-    let other = BaseUrl::parse("https://tb.example:8443").unwrap().host_key();
-    let at_other = |ledger: &Ledger, ask: &Ask<'_>| charges(ledger, &Ask { server: &other, ..*ask });
+    let other = BaseUrl::parse("https://tb.example:8443").unwrap().server_key();
+    let at_other =
+        |ledger: &Ledger, query: &LoginQuery<'_>| charges(ledger, &LoginQuery { server: &other, ..*query });
     let account = AccountKey::of(&BaseUrl::parse(URL).unwrap(), "ops");
     for (username, password) in [("ops", 1), ("OPS", 2), ("ops", 3)] {
-        let (credentials, held) = (Fingerprint::numbered(password), Held::default());
-        let ask = Ask { account, server: &other, username, credentials, held: &held, leave: Leave::None };
-        let charge = scene.daemon.ledger.charge(&ask, password.try_into().unwrap(), scene.now);
+        let (credentials, held) = (Fingerprint::numbered(password), HeldCredentials::default());
+        let query =
+            LoginQuery { account, server: &other, username, credentials, held: &held, leave: Leave::None };
+        let charge = scene.daemon.ledger.charge(&query, password.try_into().unwrap(), scene.now);
         scene.write();
         scene.settle(charge, Outcome::Unanswered);
         scene.write();
@@ -648,9 +657,9 @@ fn p02_a_count_as_large_as_can_be_is_exhausted() {
     }
     scene.restart();
     assert_eq!(scene.answer("ops", 2), Answer::Never(Failure::AttemptsExhausted { charges: u8::MAX }));
-    let forced = scene.ask("ops", 2, Leave::Forced, |ledger, ask| {
-        assert!(!ledger.has_last_charge(ask));
-        ledger.may_send(ask, scene.now + LONGEST_REQUEST)
+    let forced = scene.ask("ops", 2, Leave::Forced, |ledger, query| {
+        assert!(!ledger.has_last_charge(query));
+        ledger.may_send(query, scene.now + LONGEST_REQUEST)
     });
     assert_eq!(forced, Answer::Send);
     let charge = scene.charge("ops", 2);
@@ -668,7 +677,7 @@ fn p23_a_store_that_refuses_the_ledger_costs_no_memory() {
         let charge = scene.charge("ops", 2);
         scene.daemon.ledger.next_write(day(), false).unwrap();
         assert_eq!(scene.daemon.ledger.write_failed(), [charge.number]);
-        scene.daemon.ledger.cancel(&host(URL));
+        scene.daemon.ledger.cancel(&server(URL));
         // A charge of the same pass that no write has held.
         let charge = scene.charge("ops", 2);
         scene.daemon.ledger.give_back(charge);

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::engine::credentials::account::{Change, Send};
-use crate::engine::credentials::{Held, Outcome};
+use crate::engine::credentials::{HeldCredentials, Outcome};
 use crate::model::BaseUrl;
 
 #[test]
@@ -12,8 +12,14 @@ fn an_account_survives_its_row() {
     let kind = FailureKind::AccountLocked;
     for (number, outcome) in [(1, Outcome::Accepted), (2, Outcome::Rejected), (3, Outcome::Unanswered)] {
         let credentials = Fingerprint::numbered(number.into());
-        let server = BaseUrl::parse("https://tb.example:8443").unwrap().host_key();
-        let send = Send { server, username: "ops \"x\"".into(), credentials, held: Held::default(), turn: 0 };
+        let server = BaseUrl::parse("https://tb.example:8443").unwrap().server_key();
+        let send = Send {
+            server,
+            username: "ops \"x\"".into(),
+            credentials,
+            held: HeldCredentials::default(),
+            turn: 0,
+        };
         let charge = InFlight { number, daemon: "host:1 2".into() };
         account.apply(&Change::Charge { charge, send: send.clone() });
         if number < 3 {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use super::super::Verdict;
-use crate::model::{Failure, Unexpected};
+use crate::model::{Failure, UnexpectedAnswer};
 
 /// What a server does with a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -80,7 +80,7 @@ fn lost_answer(number: usize) -> Failure {
         1 | 4 => Failure::Interrupted { why: why() },
         2 => Failure::Timeout { after: Duration::from_secs(10) },
         5 => Failure::RateLimited { retry_after: None },
-        _ => Failure::UnexpectedResponse(Unexpected::ProxyLogin),
+        _ => Failure::UnexpectedResponse(UnexpectedAnswer::ProxyLogin),
     }
 }
 
@@ -176,7 +176,7 @@ impl ThingsBoard {
             Mode::Dead => Some(Err(Failure::Unreachable { why: "refused".to_owned() })),
             Mode::WithoutDatabase if is_right => None,
             Mode::WithoutDatabase => Some(Err(Failure::ServerError { status: 500, retry_after: None })),
-            Mode::Portal => Some(Err(Failure::UnexpectedResponse(Unexpected::NotJson))),
+            Mode::Portal => Some(Err(Failure::UnexpectedResponse(UnexpectedAnswer::NotJson))),
         }
     }
 

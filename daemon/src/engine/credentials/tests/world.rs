@@ -142,7 +142,7 @@ impl World {
             92..=93 => self.break_store(),
             29 | 94 => self.daemons[daemon].is_paused ^= true,
             95..=96 => self.change_password_in_thingsboard(),
-            97 => self.operate(daemon, Leave::Asked),
+            97 => self.operate(daemon, Leave::Requested),
             98 => self.operate(daemon, Leave::Forced),
             _ => self.change_server(),
         }

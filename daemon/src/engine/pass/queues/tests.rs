@@ -1,8 +1,8 @@
-//! Which customer comes next, and that none is lost.
+//! Tests of the order of requests. No customer is lost.
 
 mod story;
 
-use super::super::super::credentials::{Held, Outcome, Settings};
+use super::super::super::credentials::{HeldCredentials, Outcome, Settings};
 use super::*;
 use crate::model::{Credentials, Customer, FingerprintKey};
 use crate::store::{LedgerRead, Stamp};
@@ -28,7 +28,7 @@ fn at(url: &str, name: &str, username: &str, password: &str) -> Attempt {
             has_token: false,
             expiry: None,
         },
-        held: Held::default(),
+        held: HeldCredentials::default(),
         refresh_token: None,
         may_share: true,
         may_log_in: true,
@@ -46,20 +46,20 @@ fn with_leave(leave: Leave, attempt: Attempt) -> Attempt {
     Attempt { leave, ..attempt }
 }
 
-/// A pass without its waiting: what it starts is under way until the test says what comes of it.
+/// A pass without waits: a request is under way until the test ends it.
 pub(in super::super) struct Stage {
     queues: Queues,
     gates: Gates,
     ledger: Ledger,
     now: Instant,
-    /// What was told of customers that were not tried.
+    /// The facts about customers that were not tried.
     facts: Vec<Event>,
     under_way: Vec<Start>,
     charges: u64,
 }
 
 impl Stage {
-    /// All servers have answered before, and nothing is known of any account.
+    /// All servers have answered before, and no account is known.
     pub(in super::super) fn new(attempts: Vec<Attempt>) -> Self {
         let mut ledger = Ledger::new(Settings::of_a_minute());
         let stamp = Stamp { id: 1, number: 1 };
@@ -74,7 +74,7 @@ impl Stage {
             let mut held: Vec<Fingerprint> = same.map(|(_, credentials)| *credentials).collect();
             held.sort();
             held.dedup();
-            attempt.held = Held::new(&held);
+            attempt.held = HeldCredentials::new(&held);
         }
         let queues = Queues::new(&mut Plan { attempts, ..Plan::default() });
         let known = || {
@@ -82,12 +82,12 @@ impl Stage {
             gate.finish_probe(Signal::Answered);
             gate
         };
-        let gates = queues.hosts().map(|host| (host.clone(), known())).collect();
+        let gates = queues.servers().map(|server| (server.clone(), known())).collect();
         let now = Instant::now();
         Self { queues, gates, ledger, now, facts: Vec::new(), under_way: Vec::new(), charges: 0 }
     }
 
-    /// The next one that may start.
+    /// Returns the next request, if one may be sent.
     pub(in super::super) fn next(&mut self) -> Option<Start> {
         let charges = &mut self.charges;
         let number = || {
@@ -97,14 +97,14 @@ impl Stage {
         self.queues.next(&mut self.gates, &mut self.ledger, number, self.now, &mut self.facts)
     }
 
-    /// Starts one.
+    /// Sends the next request, and returns its name.
     fn start(&mut self) -> Option<String> {
         let start = self.next()?;
         self.under_way.push(start);
         self.under_way.last().map(name)
     }
 
-    /// Starts all that can be.
+    /// Sends all requests that may be sent.
     fn start_all(&mut self) -> Vec<String> {
         std::iter::from_fn(|| self.start()).collect()
     }
@@ -114,7 +114,7 @@ impl Stage {
         self.under_way.remove(place)
     }
 
-    /// A password or a refresh token was sent, and this came of it.
+    /// Ends a password or a refresh token with this outcome.
     fn end(&mut self, what: &str, outcome: Outcome, refresh_token: Option<&str>) {
         match self.take(what) {
             Start::Login(request, charge) => self.login_ended(request, charge, outcome, refresh_token),
@@ -125,14 +125,14 @@ impl Stage {
 
     fn login_ended(
         &mut self,
-        Request { host, ticket, attempt }: Request,
+        Request { server, ticket, attempt }: Request,
         charge: Charge,
         outcome: Outcome,
         refresh_token: Option<&str>,
     ) {
-        let key = self.queues.host(host).unwrap().clone();
+        let key = self.queues.key(server).unwrap().clone();
         self.ledger.settle(charge, outcome.failure().as_ref(), self.now);
-        self.queues.settled(host, &attempt, refresh_token.map(Secret::new).as_ref());
+        self.queues.password_settled(server, &attempt, refresh_token.map(Secret::new).as_ref());
         let signal = match outcome {
             Outcome::Accepted | Outcome::Rejected | Outcome::RejectedUnchecked | Outcome::NotCounted => {
                 Signal::Answered
@@ -141,40 +141,40 @@ impl Stage {
         };
         self.gates.get_mut(&key).unwrap().leave(ticket, signal);
         if signal == Signal::Unanswered {
-            self.queues.trouble(host, Some(&Failure::ServerError { status: 502, retry_after: None }));
+            self.queues.set_trouble(server, Some(&Failure::ServerError { status: 502, retry_after: None }));
         }
     }
 
-    /// A refresh token worked, or was refused: then the password is next.
-    fn refresh_ended(&mut self, Request { host, ticket, attempt }: Request, has_worked: bool) {
-        let key = self.queues.host(host).unwrap().clone();
+    /// Ends a refresh token. If it was rejected, the password is next.
+    fn refresh_ended(&mut self, Request { server, ticket, attempt }: Request, has_worked: bool) {
+        let key = self.queues.key(server).unwrap().clone();
         self.gates.get_mut(&key).unwrap().leave(ticket, Signal::Answered);
         if !has_worked {
-            self.queues.again_with_password(host, attempt);
+            self.queues.retry_with_password(server, attempt);
         }
     }
 
     /// The charge was not made, because another daemon has changed the account.
     fn conflict(&mut self, what: &str) {
-        let Start::Login(Request { host, attempt, .. }, charge) = self.take(what) else { panic!("{what}") };
-        let key = self.queues.host(host).unwrap().clone();
+        let Start::Login(Request { server, attempt, .. }, charge) = self.take(what) else { panic!("{what}") };
+        let key = self.queues.key(server).unwrap().clone();
         // What `Ledger::written` and `Ledger::cancel` do together.
         self.ledger.give_back(charge);
         self.gates.get_mut(&key).unwrap().cancel();
-        self.queues.not_charged(host, attempt);
+        self.queues.requeue_uncharged(server, attempt);
     }
 
     fn probe_ended(&mut self, what: &str, verdict: Verdict) {
-        let Start::Probe { host, .. } = self.take(what) else { panic!("{what}") };
-        self.probed(host, verdict);
+        let Start::Probe { server, .. } = self.take(what) else { panic!("{what}") };
+        self.probed(server, verdict);
     }
 
-    fn probed(&mut self, host: usize, verdict: Verdict) {
-        let key = self.queues.host(host).unwrap().clone();
+    fn probed(&mut self, server: usize, verdict: Verdict) {
+        let key = self.queues.key(server).unwrap().clone();
         self.ledger.probed(&key, verdict, self.now);
         let failure =
             (verdict != Verdict::Good).then_some(Failure::ServerError { status: 502, retry_after: None });
-        self.queues.probed(host, verdict, failure.as_ref());
+        self.queues.probe_ended(server, verdict, failure.as_ref());
         let signal = match verdict {
             Verdict::Good => Signal::Answered,
             Verdict::Bad => Signal::Unanswered,
@@ -183,11 +183,11 @@ impl Stage {
         self.gates.get_mut(&key).unwrap().finish_probe(signal);
     }
 
-    /// What is told of those that were not tried.
+    /// Ends the pass. Returns all facts about customers that were not tried.
     fn drain(&mut self, goes_on: bool) -> Vec<String> {
-        let facts = self.queues.drain(&self.gates, goes_on);
+        let facts = self.queues.drain_untried(&self.gates, goes_on);
         self.facts.extend(facts);
-        std::mem::take(&mut self.facts).iter().map(told).collect()
+        std::mem::take(&mut self.facts).iter().map(describe).collect()
     }
 
     fn gate(&mut self) -> &mut Gate {
@@ -199,11 +199,11 @@ fn name(start: &Start) -> String {
     match start {
         Start::Refresh(request) => format!("refresh {}", request.attempt.customer.id),
         Start::Login(request, _) => format!("login {}", request.attempt.customer.id),
-        Start::Probe { base, .. } => format!("probe {}", base.host_key()),
+        Start::Probe { base, .. } => format!("probe {}", base.server_key()),
     }
 }
 
-fn told(fact: &Event) -> String {
+fn describe(fact: &Event) -> String {
     match fact {
         Event::Failed { id, failure } => format!("{id} failed: {:?}", failure.kind()),
         Event::Deferred { id, why: Deferral::Password(reason) } => format!("{id} waits: {reason:?}"),
@@ -211,13 +211,13 @@ fn told(fact: &Event) -> String {
             format!("{id} waits for {:?}", failure.kind())
         }
         Event::Deferred { id, why } => format!("{id} waits: {why:?}"),
-        Event::LeftOver { id, is_leave_used: false } => format!("{id} is left over"),
-        Event::LeftOver { id, is_leave_used: true } => format!("{id} is left over without leave"),
+        Event::CarriedOver { id, is_leave_used: false } => format!("{id} is carried over"),
+        Event::CarriedOver { id, is_leave_used: true } => format!("{id} is carried over without leave"),
         other => panic!("{other:?}"),
     }
 }
 
-/// A refresh token that was shared with the row.
+/// Returns the refresh token that another row shared with this request.
 fn token_of(stage: &Stage, what: &str) -> String {
     let start = stage.under_way.iter().find(|start| name(start) == what).unwrap();
     let Start::Refresh(request) = start else { panic!("{what}") };
@@ -227,13 +227,13 @@ fn token_of(stage: &Stage, what: &str) -> String {
 const PROBE: &str = "probe https://tb.example";
 
 #[test]
-fn p12_every_server_gets_one_before_any_gets_the_next() {
+fn p12_each_server_gets_one_login_before_any_gets_its_second() {
     let of = [0, 0, 0, 1, 1, 2];
-    let attempts = of.iter().zip(0..).map(|(host, n)| {
-        at(&format!("https://tb{host}.example"), &format!("{n}"), &format!("user {n}"), "p")
+    let attempts = of.iter().zip(0..).map(|(server, n)| {
+        at(&format!("https://tb{server}.example"), &format!("{n}"), &format!("user {n}"), "p")
     });
     let mut stage = Stage::new(attempts.collect());
-    assert_eq!(stage.queues.host(1).map(HostKey::as_str), Some("https://tb1.example"));
+    assert_eq!(stage.queues.key(1).map(ServerKey::as_str), Some("https://tb1.example"));
     let order: Vec<String> = stage.start_all();
     assert_eq!(order, ["login 0", "login 3", "login 5", "login 1", "login 4", "login 2"]);
 }
@@ -250,7 +250,7 @@ fn a_server_that_answers_gets_the_most_urgent_first() {
 }
 
 #[test]
-fn p02_one_password_of_an_account_is_on_its_way() {
+fn p02_one_password_of_an_account_is_in_flight() {
     let rows = || vec![attempt("a", "u", "x"), attempt("b", " U ", "y"), attempt("c", "other", "x")];
     let mut stage = Stage::new(rows());
     assert_eq!(stage.start_all(), ["login a", "login c"]);
@@ -276,7 +276,7 @@ fn p02_rows_with_the_same_credentials_renew_with_the_refresh_token_of_the_first_
         (token_of(&stage, "refresh b"), token_of(&stage, "refresh c")),
         ("shared".into(), "shared".into())
     );
-    // It is of no use: the password is next, and not once for each of them.
+    // If it is rejected, the password is next, but once for all rows.
     stage.end("refresh b", Outcome::Rejected, None);
     assert_eq!(stage.start_all(), Vec::<String>::new(), "one password of the account");
     stage.end("login other", Outcome::Accepted, None);
@@ -296,7 +296,7 @@ fn p02_rows_with_the_same_credentials_renew_with_the_refresh_token_of_the_first_
 
 /// As after a week without the daemon, or when the password was changed in ThingsBoard and in the rows.
 #[test]
-fn p02_rows_whose_refresh_tokens_are_all_refused_share_one_login_too() {
+fn p02_rows_whose_refresh_tokens_are_all_rejected_share_one_login_too() {
     let rows = ["a", "b", "c"].map(|name| with_refresh_token(attempt(name, "u", "p")));
     let mut stage = Stage::new(rows.into());
     assert_eq!(stage.start_all(), ["refresh a", "refresh b", "refresh c"]);
@@ -312,7 +312,7 @@ fn p02_rows_whose_refresh_tokens_are_all_refused_share_one_login_too() {
 }
 
 #[test]
-fn p02_what_was_rejected_for_one_row_is_not_sent_for_the_next() {
+fn p02_a_password_that_was_rejected_for_one_row_is_not_sent_for_another() {
     let mut stage = Stage::new(vec![attempt("a", "u", "x"), attempt("b", "u", "x"), attempt("c", "u", "y")]);
     assert_eq!(stage.start_all(), ["login a"]);
     stage.end("login a", Outcome::Rejected, None);
@@ -328,7 +328,7 @@ fn p02_an_account_with_an_open_charge_goes_alone_after_the_others() {
     charge(&mut stage.ledger, &rows()[2], 1);
     assert_eq!(stage.start_all(), ["login b", "login d"]);
     stage.end("login b", Outcome::Accepted, None);
-    assert_eq!(stage.start_all(), Vec::<String>::new(), "d is on its way");
+    assert_eq!(stage.start_all(), Vec::<String>::new(), "d is in flight");
     stage.end("login d", Outcome::Accepted, None);
     assert_eq!(stage.start_all(), ["login a"]);
     stage.end("login a", Outcome::Accepted, None);
@@ -343,26 +343,26 @@ fn p02_an_account_with_an_open_charge_goes_alone_after_the_others() {
     assert_eq!(stage.start_all(), ["login b"]);
 }
 
-/// The server left the password of a neighbour unanswered.
+/// Leaves the password of another account of the server unanswered.
 fn leave_in_doubt(ledger: &mut Ledger, attempt: &Attempt) {
-    let (server, account) = (attempt.base.host_key(), AccountKey::of(&attempt.base, "silent"));
-    let (held, now) = (Held::default(), Instant::now());
+    let (server, account) = (attempt.base.server_key(), AccountKey::of(&attempt.base, "silent"));
+    let (held, now) = (HeldCredentials::default(), Instant::now());
     let (credentials, leave) = (attempt.credentials, Leave::None);
-    let ask = Ask { account, server: &server, username: "silent", credentials, held: &held, leave };
-    let charge = ledger.charge(&ask, u64::MAX, now);
+    let query = LoginQuery { account, server: &server, username: "silent", credentials, held: &held, leave };
+    let charge = ledger.charge(&query, u64::MAX, now);
     ledger.settle(charge, Outcome::Unanswered.failure().as_ref(), now);
 }
 
-/// Sends that were not answered, of which the server's doubt is over.
+/// Charges an account with unanswered passwords. The server is not in doubt after it.
 fn charge(ledger: &mut Ledger, attempt: &Attempt, charges: usize) {
-    let server = attempt.base.host_key();
+    let server = attempt.base.server_key();
     let of = |username: &str, account| (username.to_owned(), account);
     let neighbour = of("neighbour", AccountKey::of(&attempt.base, "neighbour"));
     let own = of(&attempt.customer.credentials.username, attempt.account);
     let now = Instant::now();
     let sends = std::iter::repeat_n((own, Outcome::Unanswered), charges);
     for ((username, account), outcome) in sends.chain([(neighbour, Outcome::Accepted)]) {
-        let ask = Ask {
+        let query = LoginQuery {
             account,
             server: &server,
             username: &username,
@@ -370,12 +370,11 @@ fn charge(ledger: &mut Ledger, attempt: &Attempt, charges: usize) {
             held: &attempt.held,
             leave: Leave::None,
         };
-        let charge = ledger.charge(&ask, u64::MAX, now);
+        let charge = ledger.charge(&query, u64::MAX, now);
         ledger.settle(charge, outcome.failure().as_ref(), now);
     }
 }
 
-/// Those with the fewest charges first.
 #[test]
 fn p02_of_accounts_with_open_charges_those_with_fewer_come_first() {
     let rows = ["two", "one", "none"].map(|name| attempt(name, name, "p"));
@@ -383,21 +382,21 @@ fn p02_of_accounts_with_open_charges_those_with_fewer_come_first() {
     charge(&mut stage.ledger, &rows[0], 2);
     charge(&mut stage.ledger, &rows[1], 1);
     // The last charge needs ten minutes of good probes.
-    let mut told = Vec::new();
+    let mut started = Vec::new();
     for _ in 0..2 {
-        let key = rows[0].base.host_key();
+        let key = rows[0].base.server_key();
         stage.ledger.probed(&key, Verdict::Good, stage.now);
         stage.now += std::time::Duration::from_secs(100);
     }
     while let Some(what) = stage.start() {
-        told.push(what.clone());
+        started.push(what.clone());
         if what == PROBE {
             stage.probe_ended(PROBE, Verdict::Good);
         } else {
             stage.end(&what, Outcome::Accepted, None);
         }
     }
-    assert_eq!(told, ["login none", "login one", PROBE]);
+    assert_eq!(started, ["login none", "login one", PROBE]);
     let waits = stage.drain(true);
     assert!(waits.len() == 1 && waits[0].starts_with("two waits: LastCharge"), "{waits:?}");
 }
@@ -407,7 +406,7 @@ fn p02_a_server_in_doubt_gets_one_password_after_a_good_probe() {
     let rows = || ["a", "b", "c"].map(|name| attempt(name, name, "p"));
     let in_doubt = |verdict: Verdict| {
         let mut stage = Stage::new(rows().into());
-        let key = rows()[0].base.host_key();
+        let key = rows()[0].base.server_key();
         stage.ledger.doubt(&key, stage.now);
         assert_eq!(stage.start_all(), [PROBE]);
         stage.probe_ended(PROBE, verdict);
@@ -427,7 +426,7 @@ fn p02_a_server_in_doubt_gets_one_password_after_a_good_probe() {
     let mut stage = in_doubt(Verdict::Bad);
     assert_eq!(stage.start_all(), Vec::<String>::new(), "and it is probed once");
     assert_eq!(stage.drain(true), ["a", "b", "c"].map(|name| format!("{name} waits: ServerDown")));
-    // Something else answers: one in half an hour finds out.
+    // Something other than ThingsBoard answers: one password in half an hour finds out.
     let mut stage = in_doubt(Verdict::None);
     assert_eq!(stage.start_all(), ["login a"]);
     stage.end("login a", Outcome::NotCounted, None);
@@ -438,7 +437,7 @@ fn p02_a_server_in_doubt_gets_one_password_after_a_good_probe() {
 #[test]
 fn p02_refresh_tokens_do_not_wait_for_a_server_in_doubt() {
     let mut stage = Stage::new(vec![attempt("a", "a", "p"), with_refresh_token(attempt("b", "b", "p"))]);
-    let key = stage.queues.host(0).unwrap().clone();
+    let key = stage.queues.key(0).unwrap().clone();
     stage.ledger.doubt(&key, stage.now);
     assert_eq!(stage.start_all(), [PROBE, "refresh b"]);
 }
@@ -464,7 +463,7 @@ fn p02_a_server_that_is_down_gets_nothing_before_a_good_probe() {
     stage.probe_ended(PROBE, Verdict::Bad);
     assert_eq!(stage.start_all(), Vec::<String>::new(), "one probe in a pass");
     assert_eq!(stage.drain(true), ["b waits for ServerError", "a waits for ServerError"]);
-    // One request finds out what else answers there.
+    // One request finds out what answers there.
     let mut stage = down(rows());
     assert_eq!(stage.start_all(), [PROBE]);
     stage.probe_ended(PROBE, Verdict::None);
@@ -473,14 +472,13 @@ fn p02_a_server_that_is_down_gets_nothing_before_a_good_probe() {
     assert_eq!(stage.start_all(), ["refresh b"]);
 }
 
-/// A server that no customer is tried for, because all of them wait, is probed as planned.
 #[test]
-fn a_server_is_probed_as_planned() {
+fn a_server_whose_customers_all_wait_is_probed_as_planned() {
     let base = BaseUrl::parse("https://tb.example").unwrap();
-    let probes = [(base.host_key(), base)].into();
+    let probes = [(base.server_key(), base)].into();
     let mut stage = Stage::new(Vec::new());
     stage.queues = Queues::new(&mut Plan { probes, ..Plan::default() });
-    stage.gates = stage.queues.hosts().map(|host| (host.clone(), Gate::new(64))).collect();
+    stage.gates = stage.queues.servers().map(|server| (server.clone(), Gate::new(64))).collect();
     assert_eq!(stage.start_all(), [PROBE]);
     stage.probe_ended(PROBE, Verdict::Bad);
     assert_eq!(stage.start_all(), Vec::<String>::new());
@@ -499,7 +497,7 @@ fn p02_without_the_ledger_no_password_is_sent_and_refresh_tokens_are() {
     stage.conflict("login a");
     assert_eq!(stage.start_all(), ["refresh c"]);
     assert_eq!(stage.drain(true), ["a waits: Store", "b waits: Store"]);
-    // Nor one that was never read.
+    // A ledger that was never read allows none either.
     let unread = Ledger::new(Settings::of_a_minute());
     let mut stage = Stage::with(vec![attempt("a", "a", "p")], unread);
     assert_eq!(stage.start_all(), Vec::<String>::new());
@@ -517,20 +515,20 @@ fn p02_a_charge_that_was_not_made_lets_the_customer_try_again() {
     assert_eq!(stage.start_all(), ["refresh b"]);
 }
 
-/// The row whose charge it was is on a server that went down meanwhile.
+/// The server of the charged row went down meanwhile.
 #[test]
 fn a_charge_that_was_not_made_does_not_hold_up_the_account_on_another_port() {
     let rows =
         vec![attempt("a", "u", "p"), at("https://tb.example:8443", "b", "u", "p"), attempt("c", "c", "p")];
     let mut stage = Stage::new(rows);
     assert_eq!(stage.start_all(), ["login a", "login c"]);
-    stage.gates.get_mut(&BaseUrl::parse("https://tb.example").unwrap().host_key()).unwrap().set_maximum(1);
+    stage.gates.get_mut(&BaseUrl::parse("https://tb.example").unwrap().server_key()).unwrap().set_maximum(1);
     stage.conflict("login a");
     assert_eq!(stage.start_all(), ["login b"], "no room for a");
 }
 
 #[test]
-fn p03_a_parked_customer_whose_refresh_token_is_over_is_left_alone() {
+fn p03_the_password_of_a_parked_customer_is_not_sent_after_its_refresh_token() {
     let parked = Attempt { may_log_in: false, ..with_refresh_token(attempt("a", "a", "p")) };
     let mut stage = Stage::new(vec![parked, attempt("b", "b", "p")]);
     assert_eq!(stage.start_all(), ["refresh a", "login b"]);
@@ -541,8 +539,8 @@ fn p03_a_parked_customer_whose_refresh_token_is_over_is_left_alone() {
 
 /// Naming customers grants one send for each account.
 #[test]
-fn p02_what_an_operator_allows_is_for_one_send_of_an_account() {
-    let rows = ["a", "b"].map(|name| with_leave(Leave::Asked, attempt(name, "u", name)));
+fn p02_an_operators_leave_is_for_one_send_of_an_account() {
+    let rows = ["a", "b"].map(|name| with_leave(Leave::Requested, attempt(name, "u", name)));
     let mut stage = Stage::new(rows.clone().into());
     leave_in_doubt(&mut stage.ledger, &rows[0]);
     assert_eq!(stage.start_all(), [PROBE], "its back-off does not count, but a dead server gets no password");
@@ -561,9 +559,9 @@ fn p02_what_an_operator_allows_is_for_one_send_of_an_account() {
     assert_eq!(stage.drain(true), ["b failed: AttemptsExhausted"]);
 }
 
-/// No byte of the password was sent, so the operator's word still holds.
+/// No byte of the password was sent.
 #[test]
-fn what_an_operator_allows_is_not_used_up_by_a_charge_that_was_not_made() {
+fn an_operators_leave_is_not_used_up_by_a_charge_that_was_not_made() {
     let rows = ["a", "b"].map(|name| with_leave(Leave::Forced, attempt(name, "u", name)));
     let mut stage = Stage::new(rows.clone().into());
     charge(&mut stage.ledger, &rows[0], 3);
@@ -576,10 +574,10 @@ fn what_an_operator_allows_is_not_used_up_by_a_charge_that_was_not_made() {
 }
 
 #[test]
-fn a_customer_that_was_not_tried_is_told_why_or_goes_on_in_the_next_pass() {
+fn a_customer_that_was_not_tried_gets_a_reason_or_is_carried_over() {
     let silent = Failure::Timeout { after: std::time::Duration::from_secs(10) };
     for (is_shut, goes_on, fact) in [
-        (false, true, "b is left over"),
+        (false, true, "b is carried over"),
         (false, false, "b waits for Timeout"),
         (true, true, "b waits for Timeout"),
         (true, false, "b waits for Timeout"),
@@ -587,7 +585,7 @@ fn a_customer_that_was_not_tried_is_told_why_or_goes_on_in_the_next_pass() {
         let mut stage = Stage::new(vec![attempt("a", "a", "p"), attempt("b", "b", "p")]);
         assert_eq!(stage.start().as_deref(), Some("login a"));
         stage.end("login a", Outcome::NotSent, None);
-        stage.queues.trouble(0, Some(&silent));
+        stage.queues.set_trouble(0, Some(&silent));
         if is_shut {
             for _ in 0..2 {
                 let ticket = stage.gate().enter().unwrap();
@@ -600,7 +598,7 @@ fn a_customer_that_was_not_tried_is_told_why_or_goes_on_in_the_next_pass() {
     }
     let mut stage = Stage::new(vec![attempt("a", "a", "p")]);
     assert_eq!(stage.drain(false), ["a waits: CutShort"]);
-    // A server whose gate is not known cannot be asked.
+    // A server without a gate takes no request.
     let mut stage = Stage::new(vec![attempt("a", "a", "p")]);
     stage.gates.clear();
     assert_eq!(stage.drain(true), ["a waits: CutShort"]);
@@ -608,20 +606,24 @@ fn a_customer_that_was_not_tried_is_told_why_or_goes_on_in_the_next_pass() {
 
 /// The pass was over before the second row came up.
 #[test]
-fn p02_what_an_operator_allowed_and_one_row_has_used_is_not_left_over_for_another() {
-    for leave in [Leave::Asked, Leave::Forced] {
+fn p02_a_leave_that_one_row_has_used_is_not_carried_over_for_another() {
+    for leave in [Leave::Requested, Leave::Forced] {
         let rows = ["a", "b"].map(|name| with_leave(leave, attempt(name, "u", "same")));
         let other = with_leave(leave, attempt("other", "other", "p"));
         let mut stage = Stage::new(rows.into_iter().chain([other]).collect());
         assert_eq!(stage.start().as_deref(), Some("login a"));
         stage.end("login a", Outcome::Rejected, None);
-        assert_eq!(stage.drain(true), ["b is left over without leave", "other is left over"], "{leave:?}");
+        assert_eq!(
+            stage.drain(true),
+            ["b is carried over without leave", "other is carried over"],
+            "{leave:?}"
+        );
     }
 }
 
-/// A proxy that lets the login through, and not the path of refresh tokens.
+/// Its proxy lets logins through, but not refresh tokens.
 #[test]
-fn a_row_that_gets_nothing_by_a_refresh_token_uses_none_of_another_row() {
+fn a_row_whose_refresh_tokens_never_work_uses_none_of_another_row() {
     let rows = ["a", "b", "c"].map(|name| attempt(name, "u", "same"));
     let [a, b, c] = rows;
     let mut stage = Stage::new(vec![a, Attempt { may_share: false, ..b }, c]);
@@ -630,11 +632,11 @@ fn a_row_that_gets_nothing_by_a_refresh_token_uses_none_of_another_row() {
     assert_eq!(stage.start_all(), ["login b", "refresh c"]);
 }
 
-/// Two ThingsBoards behind one proxy: what one of them does is not held against the other.
+/// Two servers behind one proxy.
 #[test]
 fn p02_servers_that_differ_in_their_path_have_a_doubt_a_probe_and_a_breaker_each() {
     let rows = ["a", "b"].map(|name| at(&format!("https://tb.example/{name}"), name, name, "p"));
-    let keys = rows.each_ref().map(|row| row.base.host_key());
+    let keys = rows.each_ref().map(|row| row.base.server_key());
     let mut stage = Stage::new(rows.clone().into());
     stage.ledger.doubt(&keys[1], stage.now);
     assert_eq!(stage.start_all(), ["login a", "probe https://tb.example/b"]);
@@ -650,7 +652,7 @@ fn p02_servers_that_differ_in_their_path_have_a_doubt_a_probe_and_a_breaker_each
     assert_eq!(stage.start_all(), ["login a", "probe https://tb.example/b"]);
 }
 
-/// The poll after it probes it for customers that wait.
+/// The next poll probes it for customers that wait.
 #[test]
 fn a_server_that_went_down_in_the_pass_is_probed_if_a_customer_is_left() {
     let rows = ["a", "b"].map(|name| attempt(name, name, "p"));

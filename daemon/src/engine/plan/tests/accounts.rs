@@ -18,8 +18,8 @@ fn leave_of(plan: &Plan, name: &str) -> Leave {
 
 /// The open charges of the account of a row.
 fn charges_of(state: &State, name: &str) -> u8 {
-    let entry = state.entry(&id(name)).unwrap();
-    state.ledger().charges_of(&entry.account.unwrap(), entry.host.as_ref().unwrap(), "ops")
+    let customer = state.customer(&id(name)).unwrap();
+    state.ledger().charges_of(&customer.account.unwrap(), customer.server.as_ref().unwrap(), "ops")
 }
 
 #[test]
@@ -39,10 +39,10 @@ fn p02_rows_with_the_same_account_know_all_credentials_that_rows_hold_for_it() {
     assert_eq!(is_same, [true, true, true, true, true, false]);
     assert_eq!(plan.attempts[2].credentials, first.credentials, "a spelling of one server");
     for name in ["b", "d", "e"] {
-        let credentials = state.entry(&id(name)).unwrap().credentials;
+        let credentials = state.customer(&id(name)).unwrap().credentials;
         assert!(credentials != first.credentials && first.held.contains(&credentials), "{name}");
     }
-    assert_eq!(plan.attempts[5].held, Held::default());
+    assert_eq!(plan.attempts[5].held, HeldCredentials::default());
 }
 
 #[test]
@@ -58,7 +58,7 @@ fn p02_a_row_that_holds_rejected_credentials_is_not_tried_whichever_row_was() {
     assert_eq!(names(&plan_of_second), ["third"], "another password");
     let (_, failure) = plan_of_second.refused.into_iter().next().unwrap();
     fail(&mut state, "second", failure, after(61));
-    let note = state.entry(&id("second")).unwrap().record().failure.clone().unwrap();
+    let note = state.customer(&id("second")).unwrap().record().failure.clone().unwrap();
     assert_eq!((note.kind, note.consecutive, note.permanent), (FailureKind::CredentialsRejected, 0, true));
     // It is parked, and naming it is no leave to send them again; force is.
     let plan_of = |selection: Selection| plan(&state, after(62), &policy(), &[selection]);
@@ -158,7 +158,7 @@ fn p02_named_rows_that_hold_different_passwords_for_one_account_are_conflicting(
     assert_eq!(conflicting(&[named(&["a"]), Selection::Due]), "", "b was not named");
     // A row that needs no password has none that could be meant.
     let mut state = state_with_ledger(rows());
-    obtained(&mut state, "a", 60, Via::Login);
+    obtained(&mut state, "a", 60, RenewalMethod::Login);
     let plan = plan(&state, after(40), &policy(), &[named(&["a", "b", "c"])]);
     assert_eq!((names(&plan).len(), plan.conflicting.len()), (3, 0), "c has that of a");
 }
@@ -170,15 +170,15 @@ fn p02_what_an_operator_allows_goes_to_the_rows_that_were_asked_for() {
         let plan = plan(&state, now(), &policy(), selections);
         ["a", "b"].map(|name| leave_of(&plan, name))
     };
-    use Leave::{Asked, Forced, None as Nothing};
+    use Leave::{Forced, None as Nothing, Requested};
     assert_eq!(leaves(&[Selection::Due]), [Nothing, Nothing]);
-    assert_eq!(leaves(&[Selection::Due, named(&["b"])]), [Nothing, Asked]);
+    assert_eq!(leaves(&[Selection::Due, named(&["b"])]), [Nothing, Requested]);
     assert_eq!(leaves(&[forced(&["b"]), Selection::Due]), [Nothing, Forced]);
     assert_eq!(leaves(&[named(&["b"]), forced(&["b"]), Selection::Due]), [Nothing, Forced]);
-    assert_eq!(leaves(&[Selection::DueNow, forced(&["a"])]), [Forced, Asked]);
-    assert_eq!(leaves(&[Selection::All]), [Asked, Asked]);
+    assert_eq!(leaves(&[Selection::DueNow, forced(&["a"])]), [Forced, Requested]);
+    assert_eq!(leaves(&[Selection::All]), [Requested, Requested]);
     // It does not end with the pass that did not get to all.
-    assert_eq!(leaves(&[Selection::Due, rest(&["a"])]), [Asked, Nothing]);
+    assert_eq!(leaves(&[Selection::Due, rest(&["a"])]), [Requested, Nothing]);
 }
 
 /// One password login serves all rows with the same credentials.
@@ -190,7 +190,7 @@ fn rows_with_the_same_credentials_share_refresh_tokens() {
     other_user.credentials.username = "Ops".to_owned();
     let rows = vec![of_ops("has", "p"), of_ops("needs", "p"), of_ops("other", "q"), spelled, other_user];
     let mut state = state_with_ledger(rows);
-    obtained(&mut state, "has", 3_600, Via::Login);
+    obtained(&mut state, "has", 3_600, RenewalMethod::Login);
     let plan_at = |state: &State| due(state, after(10));
     let plan = plan_at(&state);
     assert_eq!(names(&plan), ["needs", "other", "spelled", "user"]);
@@ -198,7 +198,7 @@ fn rows_with_the_same_credentials_share_refresh_tokens() {
     let shared = || Some("r of has".to_owned());
     assert_eq!(tokens, [shared(), None, shared(), None]);
     // Its own is better.
-    obtained(&mut state, "needs", 60, Via::RefreshToken);
+    obtained(&mut state, "needs", 60, RenewalMethod::RefreshToken);
     assert_eq!(refresh_token_of(&due(&state, after(40)), "needs"), Some("r of needs".to_owned()));
     // What the ledger refuses is the password alone.
     for _ in 0..3 {
@@ -214,7 +214,12 @@ fn rows_with_the_same_credentials_share_refresh_tokens() {
     );
     // One that does not get through is no use to others either.
     for name in ["has", "needs"] {
-        fail(&mut state, name, Failure::UnexpectedResponse(crate::model::Unexpected::NotJson), after(11));
+        fail(
+            &mut state,
+            name,
+            Failure::UnexpectedResponse(crate::model::UnexpectedAnswer::NotJson),
+            after(11),
+        );
     }
     assert_eq!(names(&plan_at(&state)), Vec::<&str>::new());
 }
@@ -224,10 +229,10 @@ fn rows_with_the_same_credentials_share_refresh_tokens() {
 fn a_row_that_gets_nothing_by_a_shared_refresh_token_tries_its_password() {
     let rows = vec![of_ops("has", "p"), of_ops("needs", "p")];
     let mut state = state_with_ledger(rows);
-    obtained(&mut state, "has", 3_600, Via::Login);
+    obtained(&mut state, "has", 3_600, RenewalMethod::Login);
     state.apply(Event::Saved { id: id("has"), expiry: after(900) }, now(), 0.5);
     assert!(refresh_token_of(&due(&state, after(10)), "needs").is_some());
-    let odd = Failure::UnexpectedResponse(crate::model::Unexpected::Status { status: 404 });
+    let odd = Failure::UnexpectedResponse(crate::model::UnexpectedAnswer::Status { status: 404 });
     fail(&mut state, "needs", odd, after(11));
     let plan = due(&state, after(100));
     assert_eq!(names(&plan), ["needs"]);
@@ -239,11 +244,11 @@ fn a_row_that_gets_nothing_by_a_shared_refresh_token_tries_its_password() {
 fn p02_a_row_whose_refresh_token_may_be_refused_knows_what_other_rows_hold() {
     let mut state = state_with_ledger(vec![of_ops("a", "right"), of_ops("b", "unknown")]);
     send(&mut state, "a", Outcome::Accepted);
-    obtained(&mut state, "b", 60, Via::Login);
+    obtained(&mut state, "b", 60, RenewalMethod::Login);
     state.apply(Event::Saved { id: id("b"), expiry: after(60) }, now(), 0.5);
-    obtained(&mut state, "a", 9_000, Via::Login);
+    obtained(&mut state, "a", 9_000, RenewalMethod::Login);
     state.apply(Event::Saved { id: id("a"), expiry: after(9_000) }, now(), 0.5);
     let plan = due(&state, after(40));
     assert_eq!(names(&plan), ["b"]);
-    assert!(plan.attempts[0].held.contains(&state.entry(&id("a")).unwrap().credentials));
+    assert!(plan.attempts[0].held.contains(&state.customer(&id("a")).unwrap().credentials));
 }

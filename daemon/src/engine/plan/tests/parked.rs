@@ -33,7 +33,7 @@ fn p03_a_parked_customer_goes_on_with_its_refresh_token() {
         (Failure::CredentialsRejected, Outcome::Rejected, true),
     ] {
         let mut state = state_with_ledger(vec![row("a", "p", None)]);
-        obtained(&mut state, "a", 60, Via::Login);
+        obtained(&mut state, "a", 60, RenewalMethod::Login);
         send(&mut state, "a", outcome);
         fail(&mut state, "a", parks.clone(), after(40));
         let Verdict::Parked { until: Some(until) } = verdict_of(&state, "a", after(40)) else {
@@ -49,7 +49,7 @@ fn p03_a_parked_customer_goes_on_with_its_refresh_token() {
     }
     // After a day also its password, in case the refresh token is of no use.
     let mut state = state_with_ledger(vec![row("a", "p", None)]);
-    obtained(&mut state, "a", 60, Via::Login);
+    obtained(&mut state, "a", 60, RenewalMethod::Login);
     fail(&mut state, "a", Failure::AccountDisabled, after(40));
     assert!(may_log_in(&due(&state, after(40 + DAY))));
 }
@@ -58,7 +58,7 @@ fn p03_a_parked_customer_goes_on_with_its_refresh_token() {
 #[test]
 fn p03_a_parked_customer_whose_refresh_token_is_over_is_due_for_its_daily_try_only() {
     let mut state = state_with_ledger(vec![row("a", "p", None)]);
-    obtained(&mut state, "a", 60, Via::Login);
+    obtained(&mut state, "a", 60, RenewalMethod::Login);
     fail(&mut state, "a", Failure::AccountDisabled, after(60));
     assert_eq!(names(&due(&state, after(600))), ["a"]);
     state.apply(Event::RefreshTokenRefused(id("a")), after(601), 0.5);

@@ -1,12 +1,12 @@
 //! Which servers are probed: those that are treated as down, or of which an account has its last charge left.
 
 use super::*;
-use crate::model::HostKey;
+use crate::model::ServerKey;
 
 const URLS: [&str; 2] = ["https://tb.example", "https://far.example"];
 
-fn host(url: &str) -> HostKey {
-    BaseUrl::parse(url).unwrap().host_key()
+fn server(url: &str) -> ServerKey {
+    BaseUrl::parse(url).unwrap().server_key()
 }
 
 /// A row on the second server.
@@ -22,7 +22,7 @@ fn probed(state: &State, at: DateTime<Utc>) -> Vec<String> {
 }
 
 fn breaker(state: &mut State, url: &str, breaker: Breaker) {
-    state.apply(Event::GateMoved { host: host(url), limit: 1, breaker }, now(), 0.5);
+    state.apply(Event::GateMoved { server: server(url), limit: 1, breaker }, now(), 0.5);
 }
 
 #[test]
@@ -43,7 +43,7 @@ fn a_server_that_is_down_is_probed_while_a_customer_needs_it() {
     // Not for one that has a token to save, or is parked.
     fail(&mut state, "a", Failure::AccountLocked, now());
     assert!(probed(&state, after(1)).is_empty());
-    state.apply(token(&state, "a", 3_600, Via::Login), now(), 0.5);
+    state.apply(token(&state, "a", 3_600, RenewalMethod::Login), now(), 0.5);
     assert!(probed(&state, after(1)).is_empty());
 }
 
@@ -68,7 +68,7 @@ fn p02_a_server_is_probed_for_ten_minutes_before_it_gets_a_last_charge() {
     assert!(probed(&state, now()).is_empty());
     // A refresh token needs no charge.
     for name in ["a", "b"] {
-        obtained(&mut state, name, 60, Via::Login);
+        obtained(&mut state, name, 60, RenewalMethod::Login);
     }
     send(&mut state, "b", Outcome::Unanswered);
     assert!(probed(&state, after(40)).is_empty());

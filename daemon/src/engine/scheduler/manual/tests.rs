@@ -1,4 +1,4 @@
-//! What a refresh that an operator asked for is answered.
+//! Tests of manual refreshes and their answers.
 
 use chrono::TimeDelta;
 use tokio::sync::oneshot;
@@ -10,7 +10,7 @@ use crate::engine::deferral::Deferral;
 use crate::engine::policy::Policy;
 use crate::model::{Failure, Lifetime};
 
-type Answers = oneshot::Receiver<Result<Refreshed, NotRefreshed>>;
+type Answers = oneshot::Receiver<Result<Outcomes, RefreshRefusal>>;
 
 fn id(text: &str) -> CustomerId {
     CustomerId::new(text)
@@ -25,20 +25,20 @@ fn ids(names: &[&str], leave: Leave, even_parked: bool) -> Selection {
 }
 
 fn named(names: &[&str]) -> Selection {
-    ids(names, Leave::Asked, true)
+    ids(names, Leave::Requested, true)
 }
 
 fn forced(names: &[&str]) -> Selection {
     ids(names, Leave::Forced, true)
 }
 
-fn left_over(name: &str) -> Event {
-    Event::LeftOver { id: id(name), is_leave_used: false }
+fn carried_over(name: &str) -> Event {
+    Event::CarriedOver { id: id(name), is_leave_used: false }
 }
 
 fn ask(requests: &mut Requests, selection: Selection) -> Answers {
     let (reply, answers) = oneshot::channel();
-    requests.wait(RefreshRequest { selection, wait: true, reply: Some(reply) });
+    requests.add(RefreshRequest { selection, wait: true, reply: Some(reply) });
     answers
 }
 
@@ -52,13 +52,13 @@ fn names(mut answers: Answers) -> Vec<String> {
 }
 
 #[test]
-fn a_refresh_that_a_pass_did_not_get_done_goes_on_with_the_customers_that_are_left() {
+fn a_refresh_continues_with_the_customers_that_a_pass_carried_over() {
     let mut requests = Requests::default();
     let mut all = ask(&mut requests, Selection::All);
     let mut of_two = ask(&mut requests, named(&["b", "c"]));
     let done = ask(&mut requests, named(&["a"]));
     requests.begin();
-    for event in [failed("a"), failed("b"), left_over("c"), left_over("d")] {
+    for event in [failed("a"), failed("b"), carried_over("c"), carried_over("d")] {
         requests.note(&event);
     }
     requests.answer(&state());
@@ -71,10 +71,10 @@ fn a_refresh_that_a_pass_did_not_get_done_goes_on_with_the_customers_that_are_le
     let rest: Vec<Selection> = requests.selections();
     assert_eq!(
         rest,
-        [ids(&["c", "d"], Leave::Asked, false), named(&["c"])],
+        [ids(&["c", "d"], Leave::Requested, false), named(&["c"])],
         "no customer is tried twice for it, and one that was named stays named"
     );
-    // Someone else is tried in the same pass: that is none of their business.
+    // Customer e is tried in the same pass and belongs to neither request.
     for event in [failed("c"), failed("d"), failed("e")] {
         requests.note(&event);
     }
@@ -85,12 +85,12 @@ fn a_refresh_that_a_pass_did_not_get_done_goes_on_with_the_customers_that_are_le
 }
 
 #[test]
-fn p15_requests_for_which_nobody_waits_do_not_pile_up() {
+fn p15_requests_without_a_waiting_client_do_not_pile_up() {
     let mut requests = Requests::default();
     let gone = |selection| RefreshRequest { selection, wait: false, reply: Some(oneshot::channel().0) };
     for turn in 0..1000 {
-        requests.wait(gone(Selection::DueNow));
-        requests.wait(gone(named(&[&turn.to_string()])));
+        requests.add(gone(Selection::DueNow));
+        requests.add(gone(named(&[&turn.to_string()])));
     }
     let waits = ask(&mut requests, Selection::DueNow);
     requests.begin();
@@ -104,12 +104,12 @@ fn p15_requests_for_which_nobody_waits_do_not_pile_up() {
 }
 
 #[test]
-fn a_refresh_that_cannot_go_on_says_what_was_done() {
+fn a_refresh_that_cannot_continue_is_answered_with_the_outcomes_so_far() {
     let mut requests = Requests::default();
     let mut all = ask(&mut requests, Selection::All);
     requests.begin();
     requests.note(&failed("a"));
-    requests.note(&left_over("b"));
+    requests.note(&carried_over("b"));
     requests.answer(&state());
     requests.refuse_waiting();
     let details = all.try_recv().unwrap().unwrap();
@@ -125,17 +125,17 @@ fn a_request_with_unknown_names_is_answered_with_all_of_them_and_no_customer_is_
     let all = ask(&mut requests, Selection::All);
     requests.begin();
     let plan = Plan { unknown: ["z", "b", "y"].map(id).into(), ..Plan::default() };
-    requests.planned(&plan, &state());
+    requests.plan_made(&plan, &state());
     assert_eq!(requests.selections().len(), 2);
     let refusal = { unknown }.try_recv().unwrap();
-    assert_eq!(refusal, Err(NotRefreshed::Unknown(["b", "y", "z"].map(id).into())), "in order");
+    assert_eq!(refusal, Err(RefreshRefusal::Unknown(["b", "y", "z"].map(id).into())), "in order");
     requests.note(&failed("k"));
     requests.answer(&state());
     assert_eq!((names(known), names(all)), (vec!["k".to_owned()], vec!["k".to_owned()]));
 }
 
 #[test]
-fn each_is_told_what_became_of_its_customers() {
+fn each_request_is_answered_with_the_outcomes_of_its_customers() {
     let (mut requests, mut state) = (Requests::default(), state());
     let row = |name: &str| crate::model::Customer {
         id: id(name),
@@ -168,7 +168,7 @@ fn each_is_told_what_became_of_its_customers() {
     let obtained = Event::Obtained {
         renewal: Box::new(renewal),
         refresh_token: None,
-        via: crate::engine::event::Via::Login,
+        method: crate::engine::event::RenewalMethod::Login,
         latency: std::time::Duration::ZERO,
         skew: crate::model::Skew::measure(now, now, TimeDelta::zero()),
     };
@@ -176,7 +176,7 @@ fn each_is_told_what_became_of_its_customers() {
 
     let mut all = ask(&mut requests, Selection::DueNow);
     requests.begin();
-    requests.planned(&Plan { parked: vec![id("parked")], ..Plan::default() }, &state);
+    requests.plan_made(&Plan { parked: vec![id("parked")], ..Plan::default() }, &state);
     let error = crate::store::StoreError::Gone { place: "customers.db".to_owned() };
     for event in [
         Event::Saved { id: id("saved"), expiry },
@@ -219,17 +219,17 @@ fn each_is_told_what_became_of_its_customers() {
     assert_eq!(names(next), ["other"]);
 }
 
-/// The operator's leave is for one send of an account: the rows that a pass leaves over after it go on without.
+/// The operator's leave is for one send of an account. Other rows of the account are carried over without it.
 #[test]
 fn p02_a_leave_that_was_used_is_not_granted_again_by_the_next_pass() {
-    for (asked, leave) in [(forced(&["a", "b", "c"]), Leave::Forced), (Selection::All, Leave::Asked)] {
+    for (asked, leave) in [(forced(&["a", "b", "c"]), Leave::Forced), (Selection::All, Leave::Requested)] {
         let even_parked = leave == Leave::Forced;
         let mut requests = Requests::default();
         let answers = ask(&mut requests, asked);
         requests.begin();
         requests.note(&failed("a"));
-        requests.note(&Event::LeftOver { id: id("b"), is_leave_used: true });
-        requests.note(&left_over("c"));
+        requests.note(&Event::CarriedOver { id: id("b"), is_leave_used: true });
+        requests.note(&carried_over("c"));
         requests.answer(&state());
         requests.begin();
         assert_eq!(
@@ -237,9 +237,9 @@ fn p02_a_leave_that_was_used_is_not_granted_again_by_the_next_pass() {
             [ids(&["c"], leave, even_parked), ids(&["b"], Leave::None, false)],
             "a parked row has nothing left that was allowed"
         );
-        // Nor by the one after it.
+        // The pass after it does not grant it either.
         requests.note(&failed("c"));
-        requests.note(&left_over("b"));
+        requests.note(&carried_over("b"));
         requests.answer(&state());
         requests.begin();
         assert_eq!(requests.selections(), [ids(&["b"], Leave::None, false)]);
@@ -255,14 +255,14 @@ fn p02_force_is_not_lent_to_a_request_without_it() {
     let mut requests = Requests::default();
     let gone = |selection| RefreshRequest { selection, wait: false, reply: Some(oneshot::channel().0) };
     for selection in [named(&["a"]), forced(&["b"]), named(&["c"]), forced(&["d"])] {
-        requests.wait(gone(selection));
+        requests.add(gone(selection));
     }
     requests.begin();
     let with_force = forced(&["b", "d"]);
     assert_eq!(requests.selections(), [named(&["a", "c"]), with_force]);
-    // What a pass leaves over keeps it.
+    // Customers that are carried over keep it.
     for left in ["b", "c"] {
-        requests.note(&left_over(left));
+        requests.note(&carried_over(left));
     }
     requests.answer(&state());
     requests.begin();
@@ -305,7 +305,7 @@ fn p03_a_parked_customer_that_was_named_says_what_sends_its_password_again() {
         let mut answers = ask(&mut requests, selection);
         requests.begin();
         let parked = ["disabled", "rejected"].map(id).into();
-        requests.planned(&Plan { parked, ..Plan::default() }, &state);
+        requests.plan_made(&Plan { parked, ..Plan::default() }, &state);
         requests.answer(&state);
         let details = answers.try_recv().unwrap().unwrap();
         details
@@ -325,18 +325,18 @@ fn a_pass_that_cannot_begin_refuses_the_requests_that_it_should_have_served() {
     let mut requests = Requests::default();
     let mut all = ask(&mut requests, Selection::All);
     requests.begin();
-    requests.refuse(&NotRefreshed::ShuttingDown);
-    assert_eq!(all.try_recv().unwrap(), Err(NotRefreshed::ShuttingDown));
+    requests.refuse(&RefreshRefusal::ShuttingDown);
+    assert_eq!(all.try_recv().unwrap(), Err(RefreshRefusal::ShuttingDown));
 }
 
 #[test]
-fn who_is_left_over_counts_only_for_those_who_wait_for_it() {
+fn a_request_continues_only_for_its_own_customers() {
     let mut requests = Requests::default();
     let mut a = ask(&mut requests, named(&["a"]));
     let mut b = ask(&mut requests, named(&["b"]));
     for left in ["a", "b"] {
         requests.begin();
-        requests.note(&left_over(left));
+        requests.note(&carried_over(left));
         requests.note(&failed(if left == "a" { "b" } else { "a" }));
         requests.answer(&state());
         assert_eq!(requests.is_waiting(), left == "a");
@@ -345,7 +345,7 @@ fn who_is_left_over_counts_only_for_those_who_wait_for_it() {
 }
 
 #[test]
-fn only_unknown_names_are_told_as_unknown() {
+fn only_unknown_names_are_reported_as_unknown() {
     let mut state = state();
     let customer = crate::model::Customer {
         id: id("known"),
@@ -371,11 +371,10 @@ fn only_unknown_names_are_told_as_unknown() {
     let mut requests = Requests::default();
     let mut answers = ask(&mut requests, named(&["known", "typo"]));
     requests.begin();
-    requests.planned(&Plan { unknown: [id("typo")].into(), ..Plan::default() }, &state);
-    assert_eq!(answers.try_recv().unwrap(), Err(NotRefreshed::Unknown(vec![id("typo")])));
+    requests.plan_made(&Plan { unknown: [id("typo")].into(), ..Plan::default() }, &state);
+    assert_eq!(answers.try_recv().unwrap(), Err(RefreshRefusal::Unknown(vec![id("typo")])));
 }
 
-/// Its id is no beginning of another one, and no user.
 #[test]
 fn a_row_that_cannot_be_renewed_is_named_with_its_reason_before_a_name_that_is_unknown() {
     use crate::model::{FingerprintKey, Ineligibility, IneligibleRow};
@@ -393,37 +392,36 @@ fn a_row_that_cannot_be_renewed_is_named_with_its_reason_before_a_name_that_is_u
     let mut requests = Requests::default();
     let mut answers = ask(&mut requests, named(&["a", "acme"]));
     requests.begin();
-    requests.planned(&Plan { unknown: ["a", "acme"].map(id).into(), ..Plan::default() }, &state);
-    assert_eq!(answers.try_recv().unwrap(), Err(NotRefreshed::Ineligible(vec![(id("acme"), why)])));
+    requests.plan_made(&Plan { unknown: ["a", "acme"].map(id).into(), ..Plan::default() }, &state);
+    assert_eq!(answers.try_recv().unwrap(), Err(RefreshRefusal::Ineligible(vec![(id("acme"), why)])));
 }
 
 #[test]
-fn a_request_that_does_not_wait_is_answered_when_its_names_are_known_and_carried_out_all_the_same() {
+fn a_request_that_does_not_wait_is_answered_after_the_poll_and_still_carried_out() {
     let mut requests = Requests::default();
     let (reply, mut answers) = oneshot::channel();
-    requests.wait(RefreshRequest { selection: named(&["new"]), wait: false, reply: Some(reply) });
+    requests.add(RefreshRequest { selection: named(&["new"]), wait: false, reply: Some(reply) });
     requests.begin();
     assert!(answers.try_recv().is_err(), "the table has not been read");
-    requests.planned(&Plan::default(), &state());
+    requests.plan_made(&Plan::default(), &state());
     assert_eq!(answers.try_recv().unwrap(), Ok(Vec::new()));
-    requests.note(&left_over("new"));
+    requests.note(&carried_over("new"));
     requests.answer(&state());
     assert!(requests.is_waiting(), "it goes on in the next pass");
 }
 
-/// No request is answered with customers of others, and none is forgotten.
 #[test]
-fn requests_for_which_nobody_waits_join_neither_one_that_is_waited_for_nor_one_that_has_begun() {
+fn a_request_without_a_waiting_client_joins_no_request_with_one_and_none_that_has_begun() {
     let mut requests = Requests::default();
     let gone =
         |name| RefreshRequest { selection: named(&[name]), wait: false, reply: Some(oneshot::channel().0) };
-    requests.wait(gone("begun"));
+    requests.add(gone("begun"));
     requests.begin();
-    requests.note(&left_over("begun"));
+    requests.note(&carried_over("begun"));
     let waits = ask(&mut requests, named(&["a"]));
     requests.answer(&state());
-    requests.wait(gone("b"));
-    requests.wait(gone("c"));
+    requests.add(gone("b"));
+    requests.add(gone("c"));
     requests.begin();
     let together = named(&["b", "c"]);
     assert_eq!(requests.selections(), [named(&["begun"]), named(&["a"]), together], "the oldest first");
@@ -433,13 +431,13 @@ fn requests_for_which_nobody_waits_join_neither_one_that_is_waited_for_nor_one_t
 }
 
 #[test]
-fn a_pass_that_could_not_go_on_leaves_nothing_to_the_next() {
+fn a_pass_that_was_refused_carries_nothing_over() {
     let mut requests = Requests::default();
     let refused = ask(&mut requests, Selection::All);
     requests.begin();
     requests.note(&failed("a"));
-    requests.note(&left_over("b"));
-    requests.refuse(&NotRefreshed::ShuttingDown);
+    requests.note(&carried_over("b"));
+    requests.refuse(&RefreshRefusal::ShuttingDown);
     drop(refused);
     let next = ask(&mut requests, Selection::All);
     requests.begin();
@@ -450,8 +448,8 @@ fn a_pass_that_could_not_go_on_leaves_nothing_to_the_next() {
 
 /// Before an operator forces another send.
 #[test]
-fn p02_a_named_customer_is_told_how_many_passwords_may_have_been_counted() {
-    use crate::engine::credentials::{Held, Outcome as Sent};
+fn p02_the_outcome_of_a_named_customer_says_how_many_passwords_may_have_been_counted() {
+    use crate::engine::credentials::{HeldCredentials, Outcome as Sent};
     let row = |name: &str| crate::model::Customer {
         id: id(name),
         credentials: crate::model::Credentials {
@@ -477,10 +475,10 @@ fn p02_a_named_customer_is_told_how_many_passwords_may_have_been_counted() {
     let mut messages = |sends: usize, selection: Selection, failure: Failure| {
         for _ in 0..sends {
             let mut ledger = state.lend_ledger();
-            let held = Held::default();
-            let ask = state.entry(&id("a")).unwrap().ask(&held, Leave::Forced).unwrap();
+            let held = HeldCredentials::default();
+            let query = state.customer(&id("a")).unwrap().login_query(&held, Leave::Forced).unwrap();
             let seen = std::time::Instant::now();
-            let charge = ledger.charge(&ask, 1, seen);
+            let charge = ledger.charge(&query, 1, seen);
             ledger.settle(charge, Sent::Rejected.failure().as_ref(), seen);
             state.return_ledger(ledger);
         }

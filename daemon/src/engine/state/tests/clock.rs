@@ -10,13 +10,13 @@ fn step_back(seconds: i64) -> Event {
 }
 
 fn verdict_at(state: &State, name: &str, second: i64) -> Verdict {
-    entry(state, name).verdict(after(second), &state.policy)
+    customer(state, name).verdict(after(second), &state.policy)
 }
 
 /// A row that was renewed before the clock step, as the table holds it.
 fn renewed(life: i64) -> State {
     let mut state = state(vec![row("a")]);
-    apply(&mut state, 0, [obtained("a", life, Via::Login), saved("a", life)]);
+    apply(&mut state, 0, [obtained("a", life, RenewalMethod::Login), saved("a", life)]);
     state
 }
 
@@ -25,15 +25,15 @@ fn p21_a_token_that_its_row_declares_to_end_too_late_is_renewed_and_may_end_earl
     let mut state = renewed(7 * 24 * HOUR);
     assert!(matches!(verdict_at(&state, "a", 10), Verdict::Rest { .. }));
     apply(&mut state, 10 - HOUR, [step_back(HOUR)]);
-    let ours = entry(&state, "a");
+    let ours = customer(&state, "a");
     assert_eq!((ours.ends_at(), ours.status), (Some(after((7 * 24 - 1) * HOUR)), TokenStatus::Valid));
     assert_eq!(verdict_at(&state, "a", 10 - HOUR), Verdict::Due);
-    assert_eq!(told(&mut state).last().unwrap().0, NoticeKind::ClockSetBack);
+    assert_eq!(take_notices(&mut state).last().unwrap().0, NoticeKind::ClockSetBack);
     let plan = plan(&state, after(10 - HOUR), &state.policy, &[Selection::Due]);
     let replaces = plan.attempts[0].replaces;
     assert_eq!(replaces, Some(after(7 * 24 * HOUR)));
     // It replaces what it knows, and nothing that another program has written meanwhile.
-    let mut renewal = match obtained("a", 60, Via::Login) {
+    let mut renewal = match obtained("a", 60, RenewalMethod::Login) {
         Event::Obtained { renewal, .. } => renewal,
         other => panic!("{other:?}"),
     };
@@ -56,10 +56,10 @@ fn p21_a_step_within_the_window_only_brings_the_renewal_forward() {
 fn p21_a_short_token_dies_when_it_does_and_not_when_its_row_says() {
     let mut state = renewed(60);
     apply(&mut state, -20, [step_back(40)]);
-    assert_eq!(entry(&state, "a").status, TokenStatus::Valid, "it lives for 20 s");
+    assert_eq!(customer(&state, "a").status, TokenStatus::Valid, "it lives for 20 s");
     assert_eq!(state.advance(after(-20)), Some(after(-10) + TimeDelta::milliseconds(1)));
     state.advance(after(21));
-    assert_eq!(entry(&state, "a").status, TokenStatus::Expired, "its row says 39 s more");
+    assert_eq!(customer(&state, "a").status, TokenStatus::Expired, "its row says 39 s more");
 }
 
 /// Another program writes by the clock after the step; a column that has only minutes changes nothing.
@@ -68,11 +68,18 @@ fn p21_what_is_known_of_a_row_ends_with_its_next_token() {
     for (seconds, is_misdated) in [(HOUR, true), (HOUR + 59, true), (HOUR + 61, false), (900, false)] {
         let mut state = renewed(HOUR);
         apply(&mut state, -HOUR, [step_back(HOUR), read(vec![ending("a", seconds)])]);
-        assert_eq!(entry(&state, "a").replaceable().is_some(), is_misdated, "{seconds}");
+        assert_eq!(customer(&state, "a").replaceable().is_some(), is_misdated, "{seconds}");
     }
     let mut state = renewed(HOUR);
-    apply(&mut state, -HOUR, [step_back(HOUR), obtained("a", HOUR, Via::RefreshToken), saved("a", 0)]);
-    assert_eq!((entry(&state, "a").ends_at(), entry(&state, "a").replaceable()), (Some(after(0)), None));
+    apply(
+        &mut state,
+        -HOUR,
+        [step_back(HOUR), obtained("a", HOUR, RenewalMethod::RefreshToken), saved("a", 0)],
+    );
+    assert_eq!(
+        (customer(&state, "a").ends_at(), customer(&state, "a").replaceable()),
+        (Some(after(0)), None)
+    );
 }
 
 /// Its expiry was calculated before the clock step, and written after it.
@@ -83,18 +90,18 @@ fn p21_a_token_that_was_on_its_way_during_a_clock_step_has_its_true_end() {
         // A second for each event, from when it is an hour earlier on.
         let first = -HOUR + 1 - i64::try_from(events.len()).unwrap();
         apply(&mut state, first, events);
-        (entry(&state, "a").ends_at(), entry(&state, "a").replaceable())
+        (customer(&state, "a").ends_at(), customer(&state, "a").replaceable())
     };
     let of_before = (Some(after(0)), Some(after(HOUR)));
     // It came before the step, and after it.
     let mut state = state(vec![row("a")]);
-    apply(&mut state, 0, [obtained("a", HOUR, Via::Login)]);
+    apply(&mut state, 0, [obtained("a", HOUR, RenewalMethod::Login)]);
     apply(&mut state, -HOUR, [step_back(HOUR)]);
-    assert_eq!(entry(&state, "a").unsaved.as_ref().unwrap().expiry, after(0), "a later pass saves it so");
+    assert_eq!(customer(&state, "a").unsaved.as_ref().unwrap().expiry, after(0), "a later pass saves it so");
     apply(&mut state, -HOUR, [saved("a", HOUR)]);
-    assert_eq!((entry(&state, "a").ends_at(), entry(&state, "a").replaceable()), of_before);
+    assert_eq!((customer(&state, "a").ends_at(), customer(&state, "a").replaceable()), of_before);
     let (end, replaceable) =
-        ends_at(vec![step_back(HOUR), obtained("a", HOUR, Via::Login), saved("a", HOUR)]);
+        ends_at(vec![step_back(HOUR), obtained("a", HOUR, RenewalMethod::Login), saved("a", HOUR)]);
     assert_eq!((end, replaceable), (Some(after(-1)), Some(after(HOUR))));
 }
 
@@ -102,7 +109,7 @@ fn p21_a_token_that_was_on_its_way_during_a_clock_step_has_its_true_end() {
 #[test]
 fn p21_a_token_that_waits_replaces_what_its_row_declares_too_late() {
     let mut state = renewed(7 * 24 * HOUR);
-    apply(&mut state, 0, [obtained("a", 900, Via::RefreshToken), save_failed("a")]);
+    apply(&mut state, 0, [obtained("a", 900, RenewalMethod::RefreshToken), save_failed("a")]);
     apply(&mut state, 10 - HOUR, [step_back(HOUR)]);
     let plan = plan(&state, after(10 - HOUR), &state.policy, &[Selection::Due]);
     let saves: Vec<_> = plan.saves.iter().map(|renewal| (renewal.expiry, renewal.replaces)).collect();
@@ -115,11 +122,11 @@ fn p21_a_row_that_could_not_be_replaced_is_believed() {
     let mut state = renewed(7 * 24 * HOUR);
     apply(&mut state, -HOUR, [step_back(HOUR)]);
     // Planned before the step: that it was in vain says nothing.
-    apply(&mut state, -HOUR, [obtained("a", 900, Via::RefreshToken), Event::Superseded(id("a"))]);
+    apply(&mut state, -HOUR, [obtained("a", 900, RenewalMethod::RefreshToken), Event::Superseded(id("a"))]);
     assert_eq!(verdict_at(&state, "a", -HOUR), Verdict::Due);
-    let mut obtained = obtained("a", 900, Via::RefreshToken);
+    let mut obtained = obtained("a", 900, RenewalMethod::RefreshToken);
     if let Event::Obtained { renewal, .. } = &mut obtained {
-        renewal.replaces = entry(&state, "a").replaceable();
+        renewal.replaces = customer(&state, "a").replaceable();
     }
     apply(&mut state, -HOUR, [obtained, Event::Superseded(id("a"))]);
     assert!(matches!(verdict_at(&state, "a", -HOUR), Verdict::Rest { .. }));
@@ -130,7 +137,7 @@ fn p21_an_expiry_with_a_fraction_is_not_ours_and_stays() {
     let theirs = Customer { expiry: Some(after(HOUR) + TimeDelta::milliseconds(3)), ..ending("a", HOUR) };
     let mut state = state(vec![theirs, ending("b", HOUR)]);
     apply(&mut state, -HOUR, [step_back(HOUR)]);
-    let replaceable = ["a", "b"].map(|name| entry(&state, name).replaceable().is_some());
+    let replaceable = ["a", "b"].map(|name| customer(&state, name).replaceable().is_some());
     assert_eq!(replaceable, [false, true]);
     assert!(matches!(verdict_at(&state, "a", -HOUR), Verdict::Rest { .. }));
 }
@@ -139,8 +146,8 @@ fn p21_an_expiry_with_a_fraction_is_not_ours_and_stays() {
 fn p21_a_customer_that_failed_after_its_server_was_back_waits_also_after_a_clock_step() {
     let mut state = state(vec![row("a")]);
     let unreachable = Failure::Unreachable { why: "no connection".to_owned() };
-    let host = entry(&state, "a").host.clone().unwrap();
-    apply(&mut state, 0, [Event::ServerRecovered(host)]);
+    let server = customer(&state, "a").server.clone().unwrap();
+    apply(&mut state, 0, [Event::ServerRecovered(server)]);
     apply(&mut state, -HOUR, [step_back(HOUR)]);
     apply(&mut state, 5 - HOUR, [failed("a", unreachable), Event::PassFinished]);
     assert!(failure(&state, "a").next_attempt_at.is_some());

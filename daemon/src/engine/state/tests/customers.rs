@@ -5,7 +5,7 @@ use super::*;
 #[test]
 fn an_edit_without_a_change_leaves_no_trace() {
     let mut state = state(vec![row("a")]);
-    let before = (state.revision(), entry(&state, "a").revision);
+    let before = (state.revision(), customer(&state, "a").revision);
     {
         let mut edit = state.customers.edit(&id("a"), after(5)).unwrap();
         assert!(!edit.attempting && edit.record().failure.is_none());
@@ -13,7 +13,7 @@ fn an_edit_without_a_change_leaves_no_trace() {
     }
     state.customers.edit_all(after(5), |edit| assert_eq!(edit.status, TokenStatus::Missing));
     assert!(state.customers.edit(&id("unknown"), after(5)).is_none());
-    let a = entry(&state, "a");
+    let a = customer(&state, "a");
     assert_eq!((state.revision(), a.revision), before);
     assert_eq!(a.record().updated_at, DateTime::UNIX_EPOCH);
     assert!(!state.has_unrecorded(Records::All));
@@ -29,12 +29,12 @@ fn an_edit_gives_one_revision_however_much_it_changes() {
         edit.obtained = None;
         edit.attempting = false;
     }
-    assert_eq!((state.revision(), entry(&state, "b").revision), (before + 1, before + 1));
+    assert_eq!((state.revision(), customer(&state, "b").revision), (before + 1, before + 1));
     assert_eq!(changed_since(&state, before), ["b"]);
     assert!(!state.has_unrecorded(Records::All), "its record is as it was");
-    assert_eq!(entry(&state, "b").record().updated_at, DateTime::UNIX_EPOCH);
+    assert_eq!(customer(&state, "b").record().updated_at, DateTime::UNIX_EPOCH);
     state.customers.edit_all(after(6), |edit| edit.touch());
-    assert_eq!(["a", "b"].map(|name| entry(&state, name).revision), [before + 2, before + 3]);
+    assert_eq!(["a", "b"].map(|name| customer(&state, name).revision), [before + 2, before + 3]);
     assert!(!state.has_unrecorded(Records::All));
 }
 
@@ -48,7 +48,7 @@ fn a_record_that_is_changed_gets_its_time_and_is_written_once() {
         edit.record_mut().last_success_at = Some(after(4));
         edit.attempting = true;
     }
-    let a = entry(&state, "a");
+    let a = customer(&state, "a");
     assert_eq!((state.revision(), a.revision, a.record().updated_at), (before + 1, before + 1, after(5)));
     let records = state.take_unrecorded(Records::All, 1000);
     let written: Vec<_> = records.iter().map(|record| (record.id.as_str(), record.updated_at)).collect();
@@ -60,9 +60,9 @@ fn a_record_that_is_changed_gets_its_time_and_is_written_once() {
 fn an_adopted_record_keeps_its_time_and_is_not_written() {
     let mut state = state(vec![row("a")]);
     let before = state.revision();
-    let record = Record { renewals: 7, updated_at: after(3), ..entry(&state, "a").record().clone() };
+    let record = Record { renewals: 7, updated_at: after(3), ..customer(&state, "a").record().clone() };
     state.customers.edit(&id("a"), after(5)).unwrap().adopt(record.clone());
-    assert_eq!((state.revision(), entry(&state, "a").record()), (before + 1, &record));
+    assert_eq!((state.revision(), customer(&state, "a").record()), (before + 1, &record));
     assert!(!state.has_unrecorded(Records::All));
 }
 
@@ -76,9 +76,9 @@ proptest! {
             let before = state.revision();
             apply(&mut state, 0, [Event::Attempting(id(rows[name]))]);
             prop_assert_eq!(state.revision(), before + 1);
-            prop_assert_eq!(entry(&state, rows[name]).revision, before + 1);
+            prop_assert_eq!(customer(&state, rows[name]).revision, before + 1);
         }
-        let mut revisions: Vec<u64> = state.entries().map(|(_, entry)| entry.revision).collect();
+        let mut revisions: Vec<u64> = state.customers().values().map(|customer| customer.revision).collect();
         revisions.sort_unstable();
         revisions.dedup();
         prop_assert_eq!(revisions.len(), 4);

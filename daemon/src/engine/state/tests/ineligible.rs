@@ -14,16 +14,17 @@ fn poll(state: &mut State, second: i64, customers: Vec<Customer>, ineligible: Ve
     apply(state, second, [Event::TableRead(table)]);
 }
 
-/// What was told of ineligible customers and ended tokens.
-fn told(state: &State) -> Vec<(NoticeKind, String)> {
+/// The notices about ineligible customers and ended tokens.
+fn notices_of(state: &State) -> Vec<(NoticeKind, String)> {
     let about = [NoticeKind::Ineligible, NoticeKind::Expired];
-    let told = state.history.share();
-    let told = told.iter().filter(|notice| about.contains(&notice.kind));
-    told.map(|notice| {
-        let customer = notice.customer.as_ref().unwrap();
-        (notice.kind, format!("{customer}: {}", notice.message))
-    })
-    .collect()
+    let notices = state.history.share();
+    let notices = notices.iter().filter(|notice| about.contains(&notice.kind));
+    notices
+        .map(|notice| {
+            let customer = notice.customer.as_ref().unwrap();
+            (notice.kind, format!("{customer}: {}", notice.message))
+        })
+        .collect()
 }
 
 fn former(state: &State) -> Vec<(&str, String)> {
@@ -38,7 +39,7 @@ fn a_customer_that_loses_its_password_is_told_once_and_so_is_the_end_of_its_toke
         poll(&mut state, second, vec![ending("b", 600)], row());
     }
     let lost = "a: it is not renewed any more: its tb_password is blank; its last token ends at 2026-05-28T20:36:40Z";
-    assert_eq!(told(&state), [(NoticeKind::Ineligible, lost.to_owned())]);
+    assert_eq!(notices_of(&state), [(NoticeKind::Ineligible, lost.to_owned())]);
     assert_eq!(former(&state), [("a", "its tb_password is blank".to_owned())]);
     let revision = state.revision();
     assert_eq!(state.advance(after(599)), Some(after(600) + TimeDelta::milliseconds(1)), "it wakes for that");
@@ -47,9 +48,9 @@ fn a_customer_that_loses_its_password_is_told_once_and_so_is_the_end_of_its_toke
         state.advance(after(second));
     }
     assert!(state.revision() > revision, "so that it is shown");
-    let told = told(&state);
+    let notices = notices_of(&state);
     let ended = |it: &&(NoticeKind, String)| it.0 == NoticeKind::Expired && it.1.starts_with("a: ");
-    assert_eq!(told.iter().filter(ended).count(), 1, "{told:?}");
+    assert_eq!(notices.iter().filter(ended).count(), 1, "{notices:?}");
 }
 
 #[test]
@@ -61,8 +62,8 @@ fn it_is_listed_until_it_is_complete_again_or_holds_no_token() {
     assert_eq!(state.former().len(), 3, "the row still holds the token that has ended");
     poll(&mut state, 9_060, vec![row("a")], vec![blank("b", NO_PASSWORD, None)]);
     assert_eq!(former(&state), [], "a customer again; an empty row; a row that is gone");
-    let told = told(&state);
-    let of = |kind| told.iter().filter(|it| it.0 == kind).count();
+    let notices = notices_of(&state);
+    let of = |kind| notices.iter().filter(|it| it.0 == kind).count();
     assert_eq!((of(NoticeKind::Ineligible), of(NoticeKind::Expired)), (3, 3));
 }
 
@@ -72,13 +73,13 @@ fn a_row_that_is_gone_is_listed_until_its_last_token_ends() {
     poll(&mut state, 60, vec![], vec![]);
     assert_eq!(former(&state), [("a", "its row is gone".to_owned())]);
     let lost = ["its last token ends at 2026-05-28T20:36:40Z", "its last token has ended", "its row is gone"];
-    for (told, lost) in told(&state).iter().zip(lost) {
-        assert!(told.0 == NoticeKind::Ineligible && told.1.ends_with(lost), "{told:?}");
+    for (notices, lost) in notices_of(&state).iter().zip(lost) {
+        assert!(notices.0 == NoticeKind::Ineligible && notices.1.ends_with(lost), "{notices:?}");
     }
     state.advance(after(601));
     assert_eq!(former(&state), []);
     assert_eq!(
-        told(&state).last().unwrap().1,
+        notices_of(&state).last().unwrap().1,
         "a: its last token has ended, and it is not renewed any more: its row is gone"
     );
 }
@@ -89,7 +90,7 @@ fn the_end_is_told_though_no_clock_was_looked_at_before_the_next_poll() {
     let mut state = state(vec![ending("a", 100)]);
     poll(&mut state, 60, vec![], vec![blank("a", NO_PASSWORD, Some(100))]);
     poll(&mut state, 120, vec![], vec![]);
-    assert_eq!(told(&state).iter().filter(|it| it.0 == NoticeKind::Expired).count(), 1);
+    assert_eq!(notices_of(&state).iter().filter(|it| it.0 == NoticeKind::Expired).count(), 1);
 }
 
 #[test]
@@ -105,7 +106,7 @@ fn after_a_restart_a_row_that_was_a_customer_is_known_by_its_record() {
     let table = Table { ineligible: ineligible.collect(), ..table(vec![], records) };
     apply(&mut state, 0, [Event::TableRead(table)]);
     assert_eq!(former(&state), [("a", "its tb_password is blank".to_owned())]);
-    assert_eq!(told(&state).len(), 1);
+    assert_eq!(notices_of(&state).len(), 1);
 }
 
 /// What was to be written of these, with their changes.
@@ -129,7 +130,7 @@ fn that_a_customer_was_ineligible_is_among_its_changes_when_it_is_one_again() {
             }
             poll(&mut state, 120, vec![], rows());
             poll(&mut state, 180, vec![ending("a", 9_000)], vec![]);
-            assert_eq!(entry(&state, "a").record().changes.to_text(), lost);
+            assert_eq!(customer(&state, "a").record().changes.to_text(), lost);
             apply(&mut state, 240, [failed("a", silent())]);
             assert_eq!(
                 written(&mut state),
@@ -149,7 +150,7 @@ fn what_had_happened_to_an_ineligible_row_before_a_restart_is_among_its_changes(
     let table = Table { ineligible: vec![blank("a", NO_PASSWORD, None)], ..table(vec![], records) };
     apply(&mut state, 120, [Event::TableRead(table)]);
     poll(&mut state, 180, vec![row("a")], vec![]);
-    let kinds: Vec<_> = entry(&state, "a").record().changes.iter().map(|(_, kind)| kind).collect();
+    let kinds: Vec<_> = customer(&state, "a").record().changes.iter().map(|(_, kind)| kind).collect();
     assert_eq!(kinds, [NoticeKind::Failed, NoticeKind::Ineligible]);
 }
 

@@ -2,7 +2,9 @@
 
 use std::time::Instant;
 
-use super::super::super::credentials::{Answer, Ask, Held, Leave, Outcome, Reason, Settings};
+use super::super::super::credentials::{
+    Answer, HeldCredentials, Leave, LoginQuery, Outcome, Reason, Settings,
+};
 use super::*;
 use crate::model::AccountKey;
 use crate::store::{AccountRow, LedgerPlace, LedgerRead, Stamp};
@@ -17,11 +19,11 @@ pub(super) fn read(ledger: i64, number: i64, accounts: Vec<AccountRow>) -> Event
 /// A pass sends the row's password, and this comes of it.
 pub(super) fn send(state: &mut State, name: &str, leave: Leave, outcome: Outcome) {
     let mut ledger = state.lend_ledger();
-    let account = entry(state, name).account.unwrap();
+    let account = customer(state, name).account.unwrap();
     let held = state.held_credentials(&[account].into()).remove(&account).unwrap();
-    let ask: Ask<'_> = entry(state, name).ask(&held, leave).unwrap();
-    let number = u64::from(ledger.charges_of(&account, ask.server, ask.username));
-    let charge = ledger.charge(&ask, number, Instant::now());
+    let query: LoginQuery<'_> = customer(state, name).login_query(&held, leave).unwrap();
+    let number = u64::from(ledger.charges_of(&account, query.server, query.username));
+    let charge = ledger.charge(&query, number, Instant::now());
     ledger.settle(charge, outcome.failure().as_ref(), Instant::now());
     state.return_ledger(ledger);
 }
@@ -29,10 +31,10 @@ pub(super) fn send(state: &mut State, name: &str, leave: Leave, outcome: Outcome
 /// Whether a user without any record has to wait for a probe of the server.
 fn is_in_doubt(state: &State, url: &str) -> bool {
     let account = AccountKey::of(&BaseUrl::parse(url).unwrap(), "stranger");
-    let (held, credentials) = (Held::default(), entry(state, "a").credentials);
-    let (server, leave) = (&host(url), Leave::None);
-    let ask = Ask { account, server, username: "stranger", credentials, held: &held, leave };
-    match state.ledger().may_send(&ask, Instant::now()) {
+    let (held, credentials) = (HeldCredentials::default(), customer(state, "a").credentials);
+    let (server, leave) = (&server(url), Leave::None);
+    let query = LoginQuery { account, server, username: "stranger", credentials, held: &held, leave };
+    match state.ledger().may_send(&query, Instant::now()) {
         Answer::Send => false,
         Answer::Wait(Reason::Probe) => true,
         other => panic!("{other:?}"),
@@ -84,19 +86,26 @@ fn a_ledger_in_a_file_is_told_once() {
         assert_eq!(state.ledger_place.as_ref(), Some(place));
         messages(&mut state, NoticeKind::Warning)
     };
-    let told = warnings(&file);
-    assert!(told.len() == 1 && told[0].contains("accounts.db") && told[0].contains("there is no table"));
-    assert!(told[0].contains("tbtokend schema"), "what to do: {told:?}");
+    let reported = warnings(&file);
+    assert!(
+        reported.len() == 1
+            && reported[0].contains("accounts.db")
+            && reported[0].contains("there is no table")
+    );
+    assert!(reported[0].contains("tbtokend schema"), "what to do: {reported:?}");
     assert!(warnings(&LedgerPlace::Database).is_empty());
-    assert_eq!(warnings(&file), told, "it is a file again");
+    assert_eq!(warnings(&file), reported, "it is a file again");
     apply(&mut state, 0, [Event::LedgerReplaced]);
-    let told = messages(&mut state, NoticeKind::Warning);
-    assert!(told.len() == 1 && told[0].contains("accounts.db") && !told[0].contains("table"), "{told:?}");
+    let reported = messages(&mut state, NoticeKind::Warning);
+    assert!(
+        reported.len() == 1 && reported[0].contains("accounts.db") && !reported[0].contains("table"),
+        "{reported:?}"
+    );
 }
 
 #[test]
 fn p02_a_charge_that_a_dead_daemon_left_in_flight_puts_its_server_in_doubt() {
-    let account = |state: &State, name: &str| entry(state, name).account.unwrap();
+    let account = |state: &State, name: &str| customer(state, name).account.unwrap();
     let far = Credentials { url: "https://far.example".to_owned(), ..row("far").credentials };
     let rows = || vec![row("a"), Customer { credentials: far.clone(), ..row("far") }];
     let doubtful = |account: AccountKey, reads: Vec<i64>| {
@@ -133,28 +142,28 @@ fn p02_an_acceptance_unparks_the_other_rows_of_the_account() {
     apply(&mut state, 1, ["a", "b", "c", "d"].map(|name| failed(name, Failure::CredentialsRejected)));
     apply(&mut state, 5, [Event::PassFinished, read(1, 1, Vec::new())]);
     let parked = |state: &State| {
-        let parked = ["a", "b", "c", "d"].map(|name| entry(state, name).record().failure.is_some());
+        let parked = ["a", "b", "c", "d"].map(|name| customer(state, name).record().failure.is_some());
         parked.map(u8::from)
     };
     assert_eq!(parked(&state), [1, 1, 1, 1], "their credentials stay rejected");
-    told(&mut state);
+    take_notices(&mut state);
     unrecorded(&mut state);
     // An operator sends those of a once more.
     send(&mut state, "a", Leave::Forced, Outcome::Accepted);
-    apply(&mut state, 10, [obtained("a", 3_600, Via::Login), saved("a", 3_600)]);
+    apply(&mut state, 10, [obtained("a", 3_600, RenewalMethod::Login), saved("a", 3_600)]);
     let before = state.revision();
     apply(&mut state, 12, [Event::PassFinished]);
     assert_eq!((parked(&state), changed_since(&state, before)), ([0, 0, 1, 1], vec!["b"]));
-    assert!(told(&mut state).contains(&(NoticeKind::Unparked, "b".to_owned())));
+    assert!(take_notices(&mut state).contains(&(NoticeKind::Unparked, "b".to_owned())));
     let expected = ["a", "b"].map(|name| (name.to_owned(), None));
     assert_eq!(unrecorded(&mut state), expected, "after a restart too");
-    assert_eq!(entry(&state, "b").record().updated_at, after(12));
+    assert_eq!(customer(&state, "b").record().updated_at, after(12));
 }
 
 #[test]
 fn p02_a_budget_that_was_cleared_unparks_and_a_ledger_that_is_not_known_does_not() {
     let exhausted = || failed("a", Failure::AttemptsExhausted { charges: 3 });
-    let is_parked = |state: &State| entry(state, "a").record().failure.is_some();
+    let is_parked = |state: &State| customer(state, "a").record().failure.is_some();
     let mut state = state(vec![row("a"), like("b", "a", "other")]);
     apply(&mut state, 0, [exhausted(), Event::PassFinished]);
     assert!(is_parked(&state), "the ledger was not read yet");
@@ -209,9 +218,9 @@ fn p02_a_budget_that_changes_during_a_pass_holds_after_it() {
 fn p19_a_rejection_that_only_the_record_has_is_not_sent_again() {
     let mut before = state(vec![row("a")]);
     apply(&mut before, 0, [failed("a", Failure::CredentialsRejected)]);
-    let record = entry(&before, "a").record().clone();
+    let record = customer(&before, "a").record().clone();
     let mut after = State::new(Policy::of_a_minute(), 100, Settings::of_a_minute());
-    let account = entry(&before, "a").account.unwrap();
+    let account = customer(&before, "a").account.unwrap();
     let left_in_flight = AccountRow {
         key: account,
         charges: 1,
@@ -223,10 +232,10 @@ fn p19_a_rejection_that_only_the_record_has_is_not_sent_again() {
     let ledger = read(1, 1, vec![left_in_flight]);
     apply(&mut after, 1, [Event::TableRead(table(vec![row("a")], vec![record])), ledger]);
     assert_eq!(failure(&after, "a").kind, FailureKind::CredentialsRejected, "it stays parked");
-    let held = Held::default();
-    let ask = entry(&after, "a").ask(&held, Leave::None).unwrap();
+    let held = HeldCredentials::default();
+    let query = customer(&after, "a").login_query(&held, Leave::None).unwrap();
     assert_eq!(
-        after.ledger().refusal(&ask),
+        after.ledger().refusal(&query),
         Some(Failure::RejectedBefore { kind: FailureKind::CredentialsRejected }),
         "and its password is not sent for any row"
     );
@@ -243,7 +252,7 @@ fn p02_with_another_key_the_rejected_stay_parked_until_an_operator_decides() {
         send(&mut before, name, Leave::None, Outcome::Rejected);
     }
     apply(&mut before, 0, [failed("a", Failure::CredentialsRejected)]);
-    let record = entry(&before, "a").record().clone();
+    let record = customer(&before, "a").record().clone();
     let write = before.lend_ledger().next_write(now(), true).unwrap();
     let accounts = write.accounts.into_iter().map(|account| AccountRow { version: 1, ..account }).collect();
 
@@ -253,7 +262,9 @@ fn p02_with_another_key_the_rejected_stay_parked_until_an_operator_decides() {
     assert!(failure(&state, "a").permanent, "it stays parked");
     assert!(failure(&state, "a").message.contains("it is unknown whether"), "{:?}", failure(&state, "a"));
     let refusal = |state: &State, name| {
-        state.ledger().refusal(&entry(state, name).ask(&Held::default(), Leave::None).unwrap())
+        state
+            .ledger()
+            .refusal(&customer(state, name).login_query(&HeldCredentials::default(), Leave::None).unwrap())
     };
     let undecidable = Some(Failure::RejectionUnknown { kind: FailureKind::CredentialsRejected });
     assert_eq!(["a", "b", "c"].map(|name| refusal(&state, name)), [undecidable.clone(), undecidable, None]);
@@ -287,8 +298,11 @@ fn p02_a_key_that_changes_while_the_credentials_are_known_hides_no_rejection() {
         1,
         [Event::TableRead(Table { key: key(8), ..table(vec![row("a"), row("b")], Vec::new()) })],
     );
-    let refusal =
-        |name| state.ledger().refusal(&entry(&state, name).ask(&Held::default(), Leave::None).unwrap());
+    let refusal = |name| {
+        state
+            .ledger()
+            .refusal(&customer(&state, name).login_query(&HeldCredentials::default(), Leave::None).unwrap())
+    };
     assert_eq!(refusal("a"), Some(Failure::RejectedBefore { kind: FailureKind::CredentialsRejected }));
     assert_eq!(refusal("b"), None);
     assert_eq!(state.key_mismatch(), None);

@@ -5,7 +5,7 @@ use super::*;
 const DAY: i64 = 86_400;
 
 fn verdict_at(state: &State, name: &str, second: i64) -> Verdict {
-    entry(state, name).verdict(after(second), &state.policy)
+    customer(state, name).verdict(after(second), &state.policy)
 }
 
 const DAILY_KINDS: [Failure; 4] = [
@@ -76,7 +76,7 @@ fn p03_a_parked_customer_with_a_refresh_token_goes_on_with_ordinary_back_off() {
     ]);
     for parks in kinds {
         let mut state = state(vec![row("a")]);
-        apply(&mut state, 0, [obtained("a", 60, Via::Login), saved("a", 60)]);
+        apply(&mut state, 0, [obtained("a", 60, RenewalMethod::Login), saved("a", 60)]);
         apply(&mut state, 100, [failed("a", parks.clone())]);
         let kind = failure(&state, "a").kind;
         let sends = u32::from(!matches!(parks, Failure::AttemptsExhausted { .. }));
@@ -94,12 +94,16 @@ fn p03_a_parked_customer_with_a_refresh_token_goes_on_with_ordinary_back_off() {
             at += wait;
         }
         // It works: the customer is as any other.
-        apply(&mut state, at, [obtained("a", 60, Via::RefreshToken), Event::Superseded(id("a"))]);
-        assert!(entry(&state, "a").record().failure.is_none());
+        apply(&mut state, at, [obtained("a", 60, RenewalMethod::RefreshToken), Event::Superseded(id("a"))]);
+        assert!(customer(&state, "a").record().failure.is_none());
     }
     // A row that must be changed first has no use for it.
     let mut state = state(vec![row("a")]);
-    apply(&mut state, 0, [obtained("a", 60, Via::Login), saved("a", 60), failed("a", Failure::InsecureUrl)]);
+    apply(
+        &mut state,
+        0,
+        [obtained("a", 60, RenewalMethod::Login), saved("a", 60), failed("a", Failure::InsecureUrl)],
+    );
     assert_eq!(verdict_at(&state, "a", DAY), Verdict::Parked { until: None });
 }
 
@@ -110,7 +114,7 @@ fn p03_a_parked_customer_whose_refresh_token_is_over_waits_as_those_without() {
         [(Failure::AccountDisabled, Some(after(100 + DAY))), (Failure::CredentialsRejected, None)]
     {
         let mut state = state(vec![row("a")]);
-        apply(&mut state, 0, [obtained("a", 60, Via::Login), saved("a", 60)]);
+        apply(&mut state, 0, [obtained("a", 60, RenewalMethod::Login), saved("a", 60)]);
         apply(&mut state, 100, [failed("a", parks.clone())]);
         let Verdict::Parked { until: Some(next) } = verdict_at(&state, "a", 100) else { panic!("{parks:?}") };
         assert!(next < after(1_000));

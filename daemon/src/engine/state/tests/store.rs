@@ -5,7 +5,7 @@ use super::*;
 #[test]
 fn p07_a_token_that_cannot_be_saved_is_kept_until_its_end() {
     let mut state = state(vec![row("a")]);
-    apply(&mut state, 0, [obtained("a", 3_600, Via::Login), save_failed("a"), save_failed("a")]);
+    apply(&mut state, 0, [obtained("a", 3_600, RenewalMethod::Login), save_failed("a"), save_failed("a")]);
     let note = failure(&state, "a");
     assert_eq!((note.kind, note.permanent, note.consecutive), (FailureKind::Database, false, 2));
     assert_eq!(note.next_attempt_at, None, "it waits for the store, not for a time");
@@ -13,11 +13,11 @@ fn p07_a_token_that_cannot_be_saved_is_kept_until_its_end() {
     let mut other_password = row("a");
     other_password.credentials.password = Secret::new("changed");
     apply(&mut state, 60, [read(vec![other_password])]);
-    assert!(entry(&state, "a").unsaved.is_some());
+    assert!(customer(&state, "a").unsaved.is_some());
     state.advance(after(3_600) - TimeDelta::milliseconds(1));
-    assert!(entry(&state, "a").unsaved.is_some());
+    assert!(customer(&state, "a").unsaved.is_some());
     state.advance(after(3_600));
-    assert!(entry(&state, "a").unsaved.is_none(), "a token that has ended is dropped");
+    assert!(customer(&state, "a").unsaved.is_none(), "a token that has ended is dropped");
 }
 
 #[test]
@@ -27,35 +27,39 @@ fn p06_a_token_that_waits_is_dropped_with_the_url_or_the_user_that_it_is_for() {
     other_url.row_url = format!("{URL}/");
     for changed in [other_user, other_url] {
         let mut state = state(vec![row("a")]);
-        apply(&mut state, 0, [obtained("a", 3_600, Via::Login), save_failed("a"), read(vec![changed])]);
-        assert!(entry(&state, "a").unsaved.is_none());
+        apply(
+            &mut state,
+            0,
+            [obtained("a", 3_600, RenewalMethod::Login), save_failed("a"), read(vec![changed])],
+        );
+        assert!(customer(&state, "a").unsaved.is_none());
     }
     // A failed customer has no unsaved token, unless the store failed.
     let mut state = state(vec![row("a")]);
-    apply(&mut state, 0, [obtained("a", 3_600, Via::Login), failed("a", strained())]);
-    assert!(entry(&state, "a").unsaved.is_none());
+    apply(&mut state, 0, [obtained("a", 3_600, RenewalMethod::Login), failed("a", strained())]);
+    assert!(customer(&state, "a").unsaved.is_none());
 }
 
 #[test]
 fn a_saved_token_is_known_without_another_poll() {
     let mut state = state(vec![row("a"), row("b")]);
     apply(&mut state, 0, [failed("a", strained()), failed("a", strained())]);
-    assert!(told(&mut state).len() == 2 && !unrecorded(&mut state).is_empty());
+    assert!(take_notices(&mut state).len() == 2 && !unrecorded(&mut state).is_empty());
     let before = state.revision();
     apply(&mut state, 60, [Event::PassStarted { trigger: Trigger::Schedule, attempts: 1 }]);
     apply(&mut state, 61, [Event::Attempting(id("a"))]);
-    assert!(entry(&state, "a").attempting);
-    apply(&mut state, 62, [obtained("a", 3_600, Via::Login)]);
-    let waits = entry(&state, "a");
+    assert!(customer(&state, "a").attempting);
+    apply(&mut state, 62, [obtained("a", 3_600, RenewalMethod::Login)]);
+    let waits = customer(&state, "a");
     assert_eq!(
         (waits.status, waits.obtained),
-        (TokenStatus::Missing, Some((Via::Login, Duration::from_millis(120))))
+        (TokenStatus::Missing, Some((RenewalMethod::Login, Duration::from_millis(120))))
     );
     assert!(waits.attempting && waits.refresh_token.is_some());
     apply(&mut state, 63, [saved("a", 3_600)]);
-    let a = entry(&state, "a");
-    assert_eq!((a.status, a.customer.expiry), (TokenStatus::Valid, Some(after(3_600))));
-    assert!(a.customer.has_token && !a.attempting && a.unsaved.is_none() && a.obtained.is_none());
+    let a = customer(&state, "a");
+    assert_eq!((a.status, a.row.expiry), (TokenStatus::Valid, Some(after(3_600))));
+    assert!(a.row.has_token && !a.attempting && a.unsaved.is_none() && a.obtained.is_none());
     let record = a.record();
     assert_eq!((record.renewals, record.last_success_at, record.updated_at), (1, Some(after(63)), after(63)));
     assert!(record.failure.is_none());
@@ -67,29 +71,33 @@ fn a_saved_token_is_known_without_another_poll() {
         [NoticeKind::PassStarted, NoticeKind::Recovered, NoticeKind::Renewed, NoticeKind::PassFinished];
     let names = ["", "a", "a", ""];
     let expected: Vec<_> = kinds.into_iter().zip(names).collect();
-    assert_eq!(told(&mut state), told_of(&expected));
+    assert_eq!(take_notices(&mut state), notices(&expected));
     // Once is enough.
     apply(&mut state, 65, [saved("a", 3_600), saved("unknown", 3_600)]);
-    assert_eq!((state.pass.updated, told(&mut state)), (1, Vec::new()));
+    assert_eq!((state.pass.updated, take_notices(&mut state)), (1, Vec::new()));
 }
 
 #[test]
 fn a_token_that_is_not_wanted_any_more_ends_what_was_wrong() {
     let mut state = state(vec![row("a"), row("b")]);
-    apply(&mut state, 0, [obtained("a", 3_600, Via::Login), save_failed("a"), failed("b", strained())]);
+    apply(
+        &mut state,
+        0,
+        [obtained("a", 3_600, RenewalMethod::Login), save_failed("a"), failed("b", strained())],
+    );
     unrecorded(&mut state);
     apply(
         &mut state,
         10,
         [Event::Attempting(id("a")), Event::Superseded(id("a")), Event::Superseded(id("b"))],
     );
-    let a = entry(&state, "a");
+    let a = customer(&state, "a");
     assert!(a.record().failure.is_none() && a.unsaved.is_none() && !a.attempting);
     assert_eq!(a.record().updated_at, after(11));
-    assert!(entry(&state, "b").record().failure.is_none());
+    assert!(customer(&state, "b").record().failure.is_none());
     let expected = ["a", "b"].map(|name| (name.to_owned(), None));
     assert_eq!(unrecorded(&mut state), expected);
-    assert_eq!(told(&mut state).last(), Some(&(NoticeKind::Warning, "b".to_owned())));
+    assert_eq!(take_notices(&mut state).last(), Some(&(NoticeKind::Warning, "b".to_owned())));
 }
 
 /// The record of the success is still on its way when the table is read.
@@ -98,9 +106,9 @@ fn p02_an_old_refusal_that_is_read_does_not_undo_a_success() {
     let mut state = state(vec![row("a")]);
     apply(&mut state, 0, [failed("a", Failure::CredentialsRejected)]);
     let in_the_store = state.take_unrecorded(Records::All, 1000);
-    apply(&mut state, 1, [Event::Recorded, obtained("a", 3_600, Via::Login), saved("a", 3_600)]);
+    apply(&mut state, 1, [Event::Recorded, obtained("a", 3_600, RenewalMethod::Login), saved("a", 3_600)]);
     apply(&mut state, 4, [Event::TableRead(table(vec![ending("a", 3_600)], in_the_store))]);
-    assert!(entry(&state, "a").record().failure.is_none());
+    assert!(customer(&state, "a").record().failure.is_none());
     assert_eq!(unrecorded(&mut state), [("a".to_owned(), None)]);
 }
 
@@ -108,8 +116,8 @@ fn p02_an_old_refusal_that_is_read_does_not_undo_a_success() {
 fn a_store_that_refused_tokens_is_back_when_it_takes_one_or_none_waits() {
     let refusing = || {
         let mut state = state(vec![row("a")]);
-        apply(&mut state, 0, [obtained("a", 3_600, Via::Login), save_failed("a")]);
-        told(&mut state);
+        apply(&mut state, 0, [obtained("a", 3_600, RenewalMethod::Login), save_failed("a")]);
+        take_notices(&mut state);
         state
     };
     let mut other_url = row("a");
@@ -125,7 +133,7 @@ fn a_store_that_refused_tokens_is_back_when_it_takes_one_or_none_waits() {
         let mut state = refusing();
         apply(&mut state, 10, [event]);
         assert_eq!(state.store_error().is_none(), is_back, "{what}");
-        let says_so = told(&mut state).iter().any(|(kind, _)| *kind == NoticeKind::StoreBack);
+        let says_so = take_notices(&mut state).iter().any(|(kind, _)| *kind == NoticeKind::StoreBack);
         assert_eq!(says_so, is_back, "{what}");
     }
 }
@@ -177,7 +185,7 @@ fn the_loss_of_the_store_is_told_once_and_so_is_its_return() {
         let mut state = state(vec![]);
         apply(&mut state, 0, events);
         let expected: Vec<_> = kinds.iter().map(|kind| (*kind, "")).collect();
-        assert_eq!(told(&mut state), told_of(&expected), "{what}");
+        assert_eq!(take_notices(&mut state), notices(&expected), "{what}");
         assert_eq!(state.store_error().is_none(), ok, "{what}");
     }
     let mut state = state(vec![]);
@@ -205,7 +213,7 @@ fn records_that_could_not_be_written_wait_again_also_of_former_customers() {
     apply(&mut state, 20, [Event::Recorded]);
     assert!(!state.has_unrecorded(Records::All));
     // Only the record of a former customer waits: this is enough for a write.
-    let orphan = Record { id: id("gone"), ..entry(&state, "stays").record().clone() };
+    let orphan = Record { id: id("gone"), ..customer(&state, "stays").record().clone() };
     apply(&mut state, 30, [Event::RecordsFailed { records: vec![orphan], error: away() }]);
     assert!(state.has_unrecorded(Records::All));
 }
@@ -227,9 +235,9 @@ fn p19_a_failure_is_written_at_once_from_its_begin_to_its_end_and_a_success_can_
         &mut state,
         0,
         [
-            obtained("a", 3600, Via::Login),
+            obtained("a", 3600, RenewalMethod::Login),
             saved("a", 3600),
-            obtained("b", 3600, Via::Login),
+            obtained("b", 3600, RenewalMethod::Login),
             saved("b", 3600),
         ],
     );
@@ -237,9 +245,9 @@ fn p19_a_failure_is_written_at_once_from_its_begin_to_its_end_and_a_success_can_
     assert!(state.has_unrecorded(Records::All));
     apply(&mut state, 1, [failed("b", strained()), failed("c", strained())]);
     assert_eq!(failing(&mut state), ["b", "c"], "the failures, with the success before");
-    apply(&mut state, 2, [Event::Recorded, obtained("c", 3600, Via::Login), saved("c", 3600)]);
+    apply(&mut state, 2, [Event::Recorded, obtained("c", 3600, RenewalMethod::Login), saved("c", 3600)]);
     assert_eq!(failing(&mut state), ["c"], "the failure has ended");
-    apply(&mut state, 3, [Event::Recorded, obtained("c", 3600, Via::Login), saved("c", 3600)]);
+    apply(&mut state, 3, [Event::Recorded, obtained("c", 3600, RenewalMethod::Login), saved("c", 3600)]);
     assert_eq!(failing(&mut state), Vec::<String>::new());
     apply(&mut state, 4, [failed("b", strained())]);
     assert_eq!(ids(state.take_unrecorded(Records::All, 2)), ["a", "b"], "the failure first");
@@ -252,10 +260,10 @@ fn p02_what_the_store_says_of_a_record_that_is_on_its_way_is_older() {
     let mut state = state(vec![row("a")]);
     apply(&mut state, 0, [failed("a", strained())]);
     // As the store has it: no failure, and newer by the clock of its writer.
-    let stale = Record { failure: None, updated_at: after(1_000), ..entry(&state, "a").record().clone() };
+    let stale = Record { failure: None, updated_at: after(1_000), ..customer(&state, "a").record().clone() };
     let look = |state: &mut State| {
         apply(state, 10, [Event::TableRead(table(vec![row("a")], vec![stale.clone()]))]);
-        entry(state, "a").record().failure.is_some()
+        customer(state, "a").record().failure.is_some()
     };
     assert!(look(&mut state), "it waits to be written");
     let records = state.take_unrecorded(Records::All, 1000);
@@ -274,7 +282,7 @@ fn p02_what_the_store_says_of_a_record_that_is_on_its_way_is_older() {
 #[test]
 fn a_save_that_fails_is_the_loss_of_the_store() {
     let mut state = state(vec![row("a")]);
-    apply(&mut state, 0, [obtained("a", 3_600, Via::Login), save_failed("a")]);
+    apply(&mut state, 0, [obtained("a", 3_600, RenewalMethod::Login), save_failed("a")]);
     assert_eq!(state.store_error(), Some(&away()));
 }
 
@@ -286,15 +294,15 @@ fn changes_are_written_with_the_records_that_are_written_anyway() {
     state.apply(Event::Recorded, now(), 0.5);
     state.advance(after(101));
     let kinds = |record: &Record| record.changes.iter().map(|(_, kind)| kind).collect::<Vec<_>>();
-    assert_eq!(kinds(entry(&state, "a").record()), [NoticeKind::Expired]);
+    assert_eq!(kinds(customer(&state, "a").record()), [NoticeKind::Expired]);
     assert!(!state.has_unrecorded(Records::All), "an end alone is not written");
     apply(&mut state, 102, [failed("a", Failure::CredentialsRejected)]);
     let written = state.take_unrecorded(Records::All, 1_000);
     assert_eq!(written.iter().map(kinds).collect::<Vec<_>>(), [[NoticeKind::Expired, NoticeKind::Parked]]);
-    assert_eq!(kinds(entry(&state, "b").record()), []);
+    assert_eq!(kinds(customer(&state, "b").record()), []);
 
     let mut next = State::new(Policy::of_a_minute(), 100, Settings::of_a_minute());
     let customers = vec![ending("a", 100), ending("b", 10_000)];
     apply(&mut next, 200, [Event::TableRead(table(customers, written))]);
-    assert_eq!(kinds(entry(&next, "a").record()), [NoticeKind::Expired, NoticeKind::Parked]);
+    assert_eq!(kinds(customer(&next, "a").record()), [NoticeKind::Expired, NoticeKind::Parked]);
 }

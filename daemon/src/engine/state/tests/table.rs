@@ -31,10 +31,11 @@ fn read(state: &mut State, customers: &[(&str, &str)]) {
     state.apply(Event::TableRead(table), DateTime::UNIX_EPOCH, 0.5);
 }
 
-/// Ids with their users, and whose entry has changed since the revision.
+/// Ids with their users, and whose customer has changed since the revision.
 fn picture(state: &State, since: u64) -> (Vec<(&str, &str)>, Vec<&str>) {
-    let users = state.entries().map(|(id, entry)| (id.as_str(), &*entry.customer.credentials.username));
-    let changed = state.entries().filter(|(_, entry)| entry.revision > since);
+    let users =
+        state.customers().iter().map(|(id, customer)| (id.as_str(), &*customer.row.credentials.username));
+    let changed = state.customers().iter().filter(|(_, customer)| customer.revision > since);
     (users.collect(), changed.map(|(id, _)| id.as_str()).collect())
 }
 
@@ -56,11 +57,11 @@ fn rows_come_change_go_and_come_back_in_any_order() {
     read(&mut state, &[("a", "u"), ("c", "v"), ("d", "u")]);
     assert_eq!(picture(&state, before), (vec![("a", "u"), ("c", "v"), ("d", "u")], vec!["a"]));
     read(&mut state, &[]);
-    assert!(state.is_empty());
+    assert!(state.customers().is_empty());
     assert_eq!(state.removed().0.len(), 5);
 }
 
-/// A client that asks for what is new since then is told of it.
+/// A client with an older revision sees the change.
 #[test]
 fn one_row_that_changes_changes_one_customer() {
     let mut state = state();
@@ -113,7 +114,7 @@ fn record(failure: Failure, username: &str, at: i64) -> Record {
 fn read_with(state: &mut State, customers: &[(&str, &str)], change: impl FnOnce(&mut Table), at: i64) {
     let mut other = self::state();
     read(&mut other, customers);
-    let customers = other.entries().map(|(_, entry)| entry.customer.clone()).collect();
+    let customers = other.customers().values().map(|customer| customer.row.clone()).collect();
     let key = FingerprintKey::new(&[7; FingerprintKey::BYTES]);
     let mut table = Table {
         customers,
@@ -157,12 +158,12 @@ fn what_another_daemon_has_written_is_shown_and_not_written_again() {
 fn p02_a_restart_and_another_daemon_know_which_customers_are_parked() {
     let mut restarted = state();
     read_with(&mut restarted, &[("a", "u")], |table| table.records = vec![record(refused(), "u", 5)], 9);
-    let verdict = restarted.entry(&id("a")).unwrap().verdict(second(9_999), &Policy::of_a_minute());
+    let verdict = restarted.customer(&id("a")).unwrap().verdict(second(9_999), &Policy::of_a_minute());
     assert_eq!(verdict, Verdict::Parked { until: None });
     // A record of other credentials says nothing of these.
     let mut changed = state();
     read_with(&mut changed, &[("a", "other")], |table| table.records = vec![record(refused(), "u", 5)], 9);
-    assert!(entry(&changed, "a").record().failure.is_none());
+    assert!(customer(&changed, "a").record().failure.is_none());
     assert!(changed.has_unrecorded(Records::All));
 }
 
@@ -176,8 +177,8 @@ fn p03_other_credentials_free_the_parked_and_are_said_and_written() {
     state.history.take_unlogged().for_each(drop);
     let before = state.revision();
     read_with(&mut state, &[("a", "v"), ("b", "v2")], |_| {}, 60);
-    let told: Vec<_> = state.history.take_unlogged().map(|n| (n.kind, n.customer.clone())).collect();
-    assert_eq!(told, [(NoticeKind::Unparked, Some(CustomerId::new("a")))], "b was not parked");
+    let reported: Vec<_> = state.history.take_unlogged().map(|n| (n.kind, n.customer.clone())).collect();
+    assert_eq!(reported, [(NoticeKind::Unparked, Some(CustomerId::new("a")))], "b was not parked");
     let records = state.take_unrecorded(Records::All, 1000);
     assert!(records.iter().all(|record| record.failure.is_none() && record.updated_at == second(60)));
     assert_eq!((records.len(), picture(&state, before).1), (2, vec!["a", "b"]));
@@ -192,7 +193,7 @@ fn a_refresh_token_is_kept_for_another_password_but_not_for_another_server_or_us
         read_with(&mut state, &[("a", "u")], spelled, 0);
         give_refresh_token(&mut state, "a");
         read_with(&mut state, &[("a", "u")], |table| change(&mut table.customers[0].credentials), 60);
-        entry(&state, "a").refresh_token.is_some()
+        customer(&state, "a").refresh_token.is_some()
     };
     assert!(kept(&|credentials| credentials.url = "https://TB.example:443/".to_owned()), "a spelling");
     assert!(kept(&|credentials| credentials.password = Secret::new("other")));
@@ -209,7 +210,7 @@ fn p21_what_another_clock_has_noted_waits_from_now_on() {
         read(&mut state, &[("a", "u")]);
         let record = record(strained(), "u", noted);
         read_with(&mut state, &[("a", "u")], |table| table.records = vec![record], 9);
-        let note = state.entry(&CustomerId::new("a")).unwrap().record().failure.clone().unwrap();
+        let note = state.customer(&CustomerId::new("a")).unwrap().record().failure.clone().unwrap();
         assert_eq!((note.at, note.next_attempt_at), (second(at), Some(second(at + 60))), "noted at {noted}");
     }
 }
@@ -225,8 +226,8 @@ fn p02_a_parked_customer_stays_as_it_is_when_another_row_is_corrected() {
     read_with(&mut state, &[("a", "corrected"), ("b", "u")], |_| {}, 60);
     let note = failure(&state, "b");
     assert!(note.permanent && (note.at, note.consecutive) == (second(2), 1), "{note:?}");
-    let told: Vec<_> = state.history.take_unlogged().map(|n| (n.kind, n.customer.clone())).collect();
-    assert_eq!(told, [(NoticeKind::Unparked, Some(CustomerId::new("a")))]);
+    let reported: Vec<_> = state.history.take_unlogged().map(|n| (n.kind, n.customer.clone())).collect();
+    assert_eq!(reported, [(NoticeKind::Unparked, Some(CustomerId::new("a")))]);
 }
 
 /// The other daemon has only the password, and got no answer. This one does not need it.
@@ -239,7 +240,7 @@ fn a_customer_with_a_refresh_token_does_not_wait_for_an_answer_to_a_password() {
         let record = record(failure, "u", 5);
         give_refresh_token(&mut state, "a");
         read_with(&mut state, &[("a", "u")], |table| table.records = vec![record], 9);
-        assert_eq!(state.entry(&CustomerId::new("a")).unwrap().record().failure.is_some(), waits);
+        assert_eq!(state.customer(&CustomerId::new("a")).unwrap().record().failure.is_some(), waits);
     }
 }
 
@@ -254,11 +255,11 @@ fn p02_another_key_changes_the_fingerprints_and_unparks_no_customer() {
     let other = || FingerprintKey::new(&[9; FingerprintKey::BYTES]);
     state.apply(Event::Reading, second(60), 0.5);
     read_with(&mut state, &[("a", "u"), ("b", "u")], |table| table.key = other(), 60);
-    let a = entry(&state, "a");
-    assert_eq!(a.credentials, other().fingerprint(&a.customer.credentials));
+    let a = customer(&state, "a");
+    assert_eq!(a.credentials, other().fingerprint(&a.row.credentials));
     assert_eq!(
         (a.credentials, failure(&state, "a").fingerprint),
-        (entry(&state, "b").credentials, a.credentials)
+        (customer(&state, "b").credentials, a.credentials)
     );
     assert!(state.history.take_unlogged().all(|notice| notice.kind != NoticeKind::Unparked));
     // What was only known here is in the store now, for a restart to find.
@@ -318,7 +319,7 @@ fn the_status_of_a_row_is_right_at_the_look() {
         table.customers[0].expiry = Some(second(1_000));
     };
     read_with(&mut state, &[("a", "u")], soon, 0);
-    let status = |state: &State| state.entry(&CustomerId::new("a")).unwrap().status;
+    let status = |state: &State| state.customer(&CustomerId::new("a")).unwrap().status;
     assert_eq!(status(&state), TokenStatus::Valid);
     read_with(&mut state, &[("a", "u")], soon, 900);
     assert_eq!(status(&state), TokenStatus::ExpiringSoon);

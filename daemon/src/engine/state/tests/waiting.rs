@@ -14,21 +14,25 @@ fn a_server_that_is_back_ends_the_waits_for_it() {
     apply(&mut state, 0, [failed("near", unreachable()), failed("far", unreachable())]);
     apply(&mut state, 2, [failed("strained", strained()), failed("bad", Failure::CredentialsRejected)]);
     let before = state.revision();
-    apply(&mut state, 9, [Event::ServerRecovered(host(URL)), Event::PassFinished]);
+    apply(&mut state, 9, [Event::ServerRecovered(server(URL)), Event::PassFinished]);
     assert_eq!(changed_since(&state, before), ["near"]);
     let waits = |state: &State, name| failure(state, name).next_attempt_at.is_some();
     let waiting = ["near", "far", "strained"].map(|name| waits(&state, name));
     assert_eq!(waiting, [false, true, true]);
     // A password that was left unanswered has its time; a refresh token does not need it.
-    apply(&mut state, 10, [failed("near", silent()), Event::ServerRecovered(host(URL)), Event::PassFinished]);
+    apply(
+        &mut state,
+        10,
+        [failed("near", silent()), Event::ServerRecovered(server(URL)), Event::PassFinished],
+    );
     assert!(waits(&state, "near"));
     apply(
         &mut state,
         12,
         [
-            obtained("near", 60, Via::Login),
+            obtained("near", 60, RenewalMethod::Login),
             failed("near", silent()),
-            Event::ServerRecovered(host(URL)),
+            Event::ServerRecovered(server(URL)),
             Event::PassFinished,
         ],
     );
@@ -40,7 +44,7 @@ fn a_server_that_is_back_ends_the_waits_for_it() {
 fn a_customer_that_failed_after_its_server_was_back_waits() {
     let mut state = state(vec![row("before"), row("after")]);
     let unreachable = || Failure::Unreachable { why: "no connection".to_owned() };
-    apply(&mut state, 0, [failed("before", unreachable()), Event::ServerRecovered(host(URL))]);
+    apply(&mut state, 0, [failed("before", unreachable()), Event::ServerRecovered(server(URL))]);
     apply(&mut state, 2, [failed("after", unreachable())]);
     unrecorded(&mut state);
     apply(&mut state, 3, [Event::PassFinished]);
@@ -48,7 +52,7 @@ fn a_customer_that_failed_after_its_server_was_back_waits() {
     assert_eq!(waits, [false, true]);
     let freed = ("before".to_owned(), Some(FailureKind::Unreachable));
     assert_eq!(unrecorded(&mut state), [freed], "it does not wait after a restart either");
-    assert_eq!(entry(&state, "before").record().updated_at, after(3));
+    assert_eq!(customer(&state, "before").record().updated_at, after(3));
     // Once.
     apply(&mut state, 4, [failed("before", unreachable()), Event::PassFinished]);
     assert!(failure(&state, "before").next_attempt_at.is_some());
@@ -87,11 +91,11 @@ fn how_often_a_customer_failed_is_known_after_a_restart() {
 /// A server that answers now and then, or a daemon that is started again and again.
 #[test]
 fn p02_a_server_that_is_back_shortens_the_wait_to_as_many_intervals_as_the_customer_failed() {
-    let odd = Failure::UnexpectedResponse(crate::model::Unexpected::NotJson);
+    let odd = Failure::UnexpectedResponse(crate::model::UnexpectedAnswer::NotJson);
     for trouble in [silent(), strained(), odd] {
         let mut state = state(vec![row("a")]);
         let last = fail_by_itself(&mut state, "a", (0..5).map(|_| trouble.clone()));
-        let back = || [Event::ServerRecovered(host(URL)), Event::PassFinished];
+        let back = || [Event::ServerRecovered(server(URL)), Event::PassFinished];
         let next = Some(last + TimeDelta::minutes(5));
         let seconds = (last - now()).num_seconds();
         apply(&mut state, seconds + 10, back());
@@ -111,7 +115,7 @@ fn an_early_attempt_of_an_operator_does_not_delay_the_return_with_the_server() {
         fail_by_itself(&mut state, "a", (0..4).map(|_| trouble.clone()));
         state.apply(failed("a", trouble), last + TimeDelta::minutes(3), 0.5);
         for state in [&mut alone, &mut state] {
-            let back = [Event::ServerRecovered(host(URL)), Event::PassFinished];
+            let back = [Event::ServerRecovered(server(URL)), Event::PassFinished];
             apply(state, (last - now()).num_seconds() + 200, back);
             let next = failure(state, "a").next_attempt_at;
             assert_eq!(next, Some(last + TimeDelta::minutes(4)));
@@ -125,10 +129,10 @@ fn a_server_that_is_back_ends_only_the_waits_for_it() {
     let limited = Failure::RateLimited { retry_after: Some(Duration::from_secs(900)) };
     let mut state = state(vec![row("limited"), row("parked"), row("unsaved")]);
     apply(&mut state, 0, [failed("limited", limited), failed("parked", Failure::AccountDisabled)]);
-    apply(&mut state, 2, [obtained("unsaved", 3_600, Via::Login), save_failed("unsaved")]);
+    apply(&mut state, 2, [obtained("unsaved", 3_600, RenewalMethod::Login), save_failed("unsaved")]);
     let (before, notes) = (state.revision(), ["limited", "parked", "unsaved"]);
     let notes = notes.map(|name| failure(&state, name).clone());
-    apply(&mut state, 9, [Event::ServerRecovered(host(URL)), Event::PassFinished]);
+    apply(&mut state, 9, [Event::ServerRecovered(server(URL)), Event::PassFinished]);
     assert_eq!(state.revision(), before);
     for (note, name) in notes.iter().zip(["limited", "parked", "unsaved"]) {
         assert_eq!(failure(&state, name), note, "{name}");

@@ -15,8 +15,8 @@ fn on(name: &str, server: &str, ends_in: Option<i64>) -> Customer {
 }
 
 fn breaker(state: &mut State, server: &str, breaker: Breaker) {
-    let host = crate::model::BaseUrl::parse(&format!("https://{server}.example")).unwrap().host_key();
-    state.apply(Event::GateMoved { host, limit: 1, breaker }, at(0), 0.5);
+    let server = crate::model::BaseUrl::parse(&format!("https://{server}.example")).unwrap().server_key();
+    state.apply(Event::GateMoved { server, limit: 1, breaker }, at(0), 0.5);
 }
 
 fn known(causes: &[&str]) -> BTreeSet<String> {
@@ -60,15 +60,15 @@ fn all_customers_of_a_dead_server_are_one_trouble_that_ends_when_none_lacks_a_to
     state.apply(failed("c0000", silent()), at(0), 0.5);
     assert_eq!(troubles(&state, 101, &[]), [trouble(cause, 5_000, 1, Severity::Critical)]);
     let snapshot = shown_of(&state, &quiet(), None, 101);
-    let told = snapshot.troubles(at(101), LEAD, &BTreeSet::new()).remove(0);
-    assert_eq!((told.first_lapse, told.worst.len()), (Some(at(100)), 10));
-    assert_eq!(told.worst[0], ("c0000".to_owned(), "user of c0000".to_owned()));
-    assert_eq!(told.text, "the server did not answer within 10 s");
+    let worst = snapshot.troubles(at(101), LEAD, &BTreeSet::new()).remove(0);
+    assert_eq!((worst.first_lapse, worst.worst.len()), (Some(at(100)), 10));
+    assert_eq!(worst.worst[0], ("c0000".to_owned(), "user of c0000".to_owned()));
+    assert_eq!(worst.text, "the server did not answer within 10 s");
     // It answers again, and one customer still has no token: the same trouble, not another one.
     breaker(&mut state, "dead", Breaker::Closed);
     assert_eq!(troubles(&state, 101, &[cause]), [trouble(cause, 5_000, 1, Severity::Critical)]);
     assert_eq!(troubles(&state, 101, &[]), [trouble("failing:timeout", 1, 1, Severity::Critical)]);
-    state.apply(obtained("c0000", 3_600, Via::Login, TimeDelta::zero()), at(102), 0.5);
+    state.apply(obtained("c0000", 3_600, RenewalMethod::Login, TimeDelta::zero()), at(102), 0.5);
     state.apply(Event::Saved { id: id("c0000"), expiry: at(3_600) }, at(102), 0.5);
     assert_eq!(troubles(&state, 102, &[cause]), []);
 }
@@ -132,7 +132,7 @@ fn only_evidence_of_this_process_ends_what_an_earlier_one_told() {
     let run = LastRun { trigger: Trigger::Start, started_at: at(0), finished_at: at(1), counts };
     let cycle = Loop { last_run: Some(run), ..quiet() };
     assert_eq!(proven(&state, &cycle), [false, true, true, false]);
-    state.apply(obtained("a", 900, Via::Login, TimeDelta::zero()), at(2), 0.5);
+    state.apply(obtained("a", 900, RenewalMethod::Login, TimeDelta::zero()), at(2), 0.5);
     assert_eq!(proven(&state, &cycle), [true, true, true, false]);
     for operation in [Operation::Read, Operation::Write] {
         state.apply(Event::StoreCalled { operation, took: Duration::ZERO }, at(3), 0.5);

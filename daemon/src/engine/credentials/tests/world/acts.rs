@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use rand::RngExt as _;
 
-use super::super::super::{Answer, Ask, Held, Leave, Outcome, Reason};
+use super::super::super::{Answer, HeldCredentials, Leave, LoginQuery, Outcome, Reason};
 use super::super::daemon::{Login, REQUEST_TIMEOUT, Renewal, Writing};
 use super::super::thingsboard::Renewed;
 use super::World;
@@ -27,7 +27,7 @@ impl World {
             daemon.ledger.see(self.rows.iter().map(|row| &row.account), day);
             let found = daemon.ledger.take_found_in_flight();
             for row in self.rows.iter().filter(|row| found.contains(&row.account)) {
-                daemon.ledger.doubt(&row.host, self.now);
+                daemon.ledger.doubt(&row.server_key, self.now);
             }
         }
         let mut rows: Vec<usize> = (0..self.rows.len()).collect();
@@ -79,36 +79,36 @@ impl World {
         self.tell(format!("daemon {place} hears {answer:?} for the refresh token of {username:?}"));
     }
 
-    pub(super) fn held(&self, account: AccountKey) -> Held {
+    pub(super) fn held(&self, account: AccountKey) -> HeldCredentials {
         let mut held: Vec<Fingerprint> =
             self.rows.iter().filter(|row| row.account == account).map(|row| row.credentials).collect();
         held.sort_unstable();
         held.dedup();
-        Held::new(&held)
+        HeldCredentials::new(&held)
     }
 
     pub(super) fn try_row(&mut self, place: usize, row_place: usize, leave: Leave) {
         let row = self.rows[row_place].clone();
-        let (account, host, held) = (row.account, row.host.clone(), self.held(row.account));
-        let ask = Ask {
+        let (account, server, held) = (row.account, row.server_key.clone(), self.held(row.account));
+        let query = LoginQuery {
             account,
-            server: &host,
+            server: &server,
             username: row.username,
             credentials: row.credentials,
             held: &held,
             leave,
         };
-        let mut answer = self.daemons[place].ledger.may_send(&ask, self.now);
+        let mut answer = self.daemons[place].ledger.may_send(&query, self.now);
         if answer == Answer::Wait(Reason::Probe) {
             let verdict = self.servers[row.server].probe();
-            self.daemons[place].ledger.probed(&host, verdict, self.now);
-            answer = self.daemons[place].ledger.may_send(&ask, self.now);
+            self.daemons[place].ledger.probed(&server, verdict, self.now);
+            answer = self.daemons[place].ledger.may_send(&query, self.now);
         }
         if answer != Answer::Send {
             return;
         }
         let daemon = &self.daemons[place];
-        if daemon.doubted.contains(&host)
+        if daemon.doubted.contains(&server)
             && self.servers[row.server].is_bad_for(Duration::from_secs(5), self.now)
         {
             self.violation(format!("{:?} is sent to {}, which does not answer", row.username, row.url));
@@ -118,12 +118,12 @@ impl World {
         // Only a send that the budget did not allow adds to what the counter may reach.
         let is_forced = leave == Leave::Forced;
         if is_forced {
-            self.rejections.remove(&ask.credentials);
+            self.rejections.remove(&query.credentials);
             let noted =
                 daemon.writing.iter_mut().map(|writing| &mut writing.noted).chain([&mut daemon.noted]);
-            noted.for_each(|noted| noted.retain(|(_, credentials)| *credentials != ask.credentials));
+            noted.for_each(|noted| noted.retain(|(_, credentials)| *credentials != query.credentials));
         }
-        let charge = daemon.ledger.charge(&ask, number, self.now);
+        let charge = daemon.ledger.charge(&query, number, self.now);
         daemon.logins.push(Login {
             row: row_place,
             server: row.server,

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use super::super::super::{Ask, Leave};
+use super::super::super::{Leave, LoginQuery};
 use super::super::daemon::INTERVAL;
 use super::super::thingsboard::Mode;
 use super::World;
@@ -65,10 +65,10 @@ impl World {
         {
             return None;
         }
-        let (host, held) = (row.host.clone(), self.held(row.account));
-        let ask = Ask {
+        let (server, held) = (row.server_key.clone(), self.held(row.account));
+        let query = LoginQuery {
             account: row.account,
-            server: &host,
+            server: &server,
             username: row.username,
             credentials: row.credentials,
             held: &held,
@@ -78,9 +78,9 @@ impl World {
             .daemons
             .iter()
             .enumerate()
-            .filter_map(|(daemon, known)| Some((daemon, known.ledger.refusal(&ask)?)))
+            .filter_map(|(daemon, known)| Some((daemon, known.ledger.refusal(&query)?)))
             .collect();
-        let why = self.daemons[0].ledger.may_send(&ask, self.now);
+        let why = self.daemons[0].ledger.may_send(&query, self.now);
         (refusals.is_empty()).then(|| {
             format!("row {place} ({} {:?} {}) has no token: {why:?}", row.url, row.username, row.password)
         })

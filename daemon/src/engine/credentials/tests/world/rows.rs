@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use super::super::thingsboard::RefreshToken;
-use crate::model::{AccountKey, BaseUrl, Credentials, Fingerprint, FingerprintKey, HostKey, Secret};
+use crate::model::{AccountKey, BaseUrl, Credentials, Fingerprint, FingerprintKey, Secret, ServerKey};
 
 /// Spellings of the address of each server.
 pub(super) const URLS: [[&str; 3]; 3] = [
@@ -28,7 +28,7 @@ pub(super) struct Row {
     /// ThingsBoard did not look at its password; it is tried again a day later.
     pub(super) not_before: Option<Instant>,
     pub(super) account: AccountKey,
-    pub(super) host: HostKey,
+    pub(super) server_key: ServerKey,
     pub(super) credentials: Fingerprint,
 }
 
@@ -55,7 +55,7 @@ impl Row {
             refresh_token: None,
             not_before: None,
             account: AccountKey::of(&base, username),
-            host: base.host_key(),
+            server_key: base.server_key(),
             credentials: key.fingerprint(&credentials),
         }
     }

@@ -3,8 +3,8 @@
 use tbtoken_proto::host_of;
 
 #[test]
-fn a_host_is_scheme_name_unusual_port_and_path() {
-    for (url, host) in [
+fn a_server_is_scheme_name_unusual_port_and_path() {
+    for (url, server) in [
         ("https://tb.example.com", Some("https://tb.example.com")),
         (" HTTPS://TB.Example.com:443/iot/ ", Some("https://tb.example.com/iot")),
         ("https://tb.example.com//a/./B/../c?x=/d#/e", Some("https://tb.example.com/a/c")),
@@ -21,6 +21,6 @@ fn a_host_is_scheme_name_unusual_port_and_path() {
         ("http://tb.example.com:99999", None),
         ("", None),
     ] {
-        assert_eq!(host_of(url).as_deref(), host, "{url:?}");
+        assert_eq!(host_of(url).as_deref(), server, "{url:?}");
     }
 }

@@ -4,21 +4,21 @@ use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
 
-use super::checking::{Death, Found};
+use super::checking::{CheckResult, TokenDeath};
 use crate::engine::deferral::Deferral;
-use crate::engine::event::Via;
+use crate::engine::event::RenewalMethod;
 use crate::model::{
-    AccountKey, BaseUrl, Changes, Customer, FailureKind, FailureNote, Fingerprint, FingerprintKey, HostKey,
-    Record, Renewal, Secret, TokenStatus, window_of,
+    AccountKey, BaseUrl, Changes, Customer, FailureKind, FailureNote, Fingerprint, FingerprintKey, Record,
+    Renewal, Secret, ServerKey, TokenStatus, window_of,
 };
 
 /// One customer: its row as it was last read or written, its record, and what only lives in memory.
 #[derive(Debug)]
-pub struct Entry {
+pub struct CustomerState {
     /// The row.
-    pub customer: Customer,
+    pub row: Customer,
     /// Its server; none if the row's URL cannot be used.
-    pub host: Option<HostKey>,
+    pub server: Option<ServerKey>,
     /// Its account; none if the row's URL cannot be used.
     pub account: Option<AccountKey>,
     /// The fingerprint of server, user and password.
@@ -34,11 +34,11 @@ pub struct Entry {
     /// A token that is not in the table yet. Boxed, because few have one at a time.
     pub unsaved: Option<Box<Renewal>>,
     /// How the unsaved token was obtained, and how long its server took.
-    pub obtained: Option<(Via, Duration)>,
+    pub obtained: Option<(RenewalMethod, Duration)>,
     /// When its token came or was last checked, and the result.
-    pub checked: Option<(DateTime<Utc>, Found)>,
+    pub checked: Option<(DateTime<Utc>, CheckResult)>,
     /// Its last token that died before its end. Boxed, because few did.
-    pub(super) death: Option<Box<Death>>,
+    pub(super) death: Option<Box<TokenDeath>>,
     /// The refresh token for the next renewal, obtained for the row's server and user name.
     pub refresh_token: Option<Secret>,
     /// The revision of its latest change.
@@ -67,26 +67,21 @@ fn is_same(row: Option<DateTime<Utc>>, expiry: DateTime<Utc>) -> bool {
     row.is_some_and(|row| (row - expiry).abs() <= COARSEST_COLUMN)
 }
 
-impl Entry {
-    pub(super) fn new(
-        customer: Customer,
-        key: &FingerprintKey,
-        now: DateTime<Utc>,
-        window: TimeDelta,
-    ) -> Self {
+impl CustomerState {
+    pub(super) fn new(row: Customer, key: &FingerprintKey, now: DateTime<Utc>, window: TimeDelta) -> Self {
         let record = Record {
-            id: customer.id.clone(),
+            id: row.id.clone(),
             failure: None,
             last_success_at: None,
             renewals: 0,
             changes: Changes::default(),
             updated_at: DateTime::UNIX_EPOCH,
         };
-        let mut entry = Self {
-            host: None,
+        let mut customer = Self {
+            server: None,
             account: None,
-            credentials: key.fingerprint(&customer.credentials),
-            customer,
+            credentials: key.fingerprint(&row.credentials),
+            row,
             record,
             status: TokenStatus::Missing,
             attempting: false,
@@ -105,15 +100,15 @@ impl Entry {
             is_uncounted: false,
             counted_at: None,
         };
-        entry.find_server();
-        entry.status = entry.status_at(now, window);
-        entry
+        customer.find_server();
+        customer.status = customer.status_at(now, window);
+        customer
     }
 
     fn find_server(&mut self) {
-        let base = BaseUrl::parse(&self.customer.credentials.url).ok();
-        self.account = base.as_ref().map(|base| AccountKey::of(base, &self.customer.credentials.username));
-        self.host = base.map(|base| base.host_key());
+        let base = BaseUrl::parse(&self.row.credentials.url).ok();
+        self.account = base.as_ref().map(|base| AccountKey::of(base, &self.row.credentials.username));
+        self.server = base.map(|base| base.server_key());
     }
 
     /// The part that survives a restart. It is changed through `Edit::record_mut`.
@@ -175,7 +170,7 @@ impl Entry {
 
     /// The refresh window of its token: `configured`, or half the token's life if that is short.
     pub fn window(&self, configured: TimeDelta) -> TimeDelta {
-        let life = self.written.filter(|(expiry, _)| is_same(self.customer.expiry, *expiry));
+        let life = self.written.filter(|(expiry, _)| is_same(self.row.expiry, *expiry));
         window_of(life.map(|(_, life)| life), configured)
     }
 
@@ -187,28 +182,28 @@ impl Entry {
 
     /// When its token ends if it does not die before: the expiry in its row, less the clock steps since then.
     pub(super) fn declared_end(&self) -> Option<DateTime<Utc>> {
-        self.customer.expiry.map(|expiry| expiry - self.ahead)
+        self.row.expiry.map(|expiry| expiry - self.ahead)
     }
 
     /// Whether the expiry in its row is too late by more than the window. Readers of the row would use a token that has ended.
     pub fn is_misdated(&self, configured: TimeDelta) -> bool {
-        self.customer.has_token && self.ahead > self.window(configured)
+        self.row.has_token && self.ahead > self.window(configured)
     }
 
     /// The expiry in its row, if a new token may declare an earlier one.
     pub fn replaceable(&self) -> Option<DateTime<Utc>> {
-        self.customer.expiry.filter(|_| self.ahead > TimeDelta::zero() || self.dead().is_some())
+        self.row.expiry.filter(|_| self.ahead > TimeDelta::zero() || self.dead().is_some())
     }
 
     /// The status of its token at `now`.
     pub(super) fn status_at(&self, now: DateTime<Utc>, window: TimeDelta) -> TokenStatus {
-        TokenStatus::at(now, self.customer.has_token, self.ends_at(), self.window(window))
+        TokenStatus::at(now, self.row.has_token, self.ends_at(), self.window(window))
     }
 
     /// The clock stepped backward: times that were calculated before come that much earlier.
     pub(super) fn clock_stepped(&mut self, by: TimeDelta) {
         // The daemon writes whole seconds. A fraction is from another program, with an unknown clock.
-        if self.customer.expiry.is_some_and(|expiry| expiry.timestamp_subsec_nanos() == 0) {
+        if self.row.expiry.is_some_and(|expiry| expiry.timestamp_subsec_nanos() == 0) {
             self.ahead += by;
         }
         self.token_seen_at -= by;
@@ -237,28 +232,28 @@ impl Entry {
     }
 
     /// Takes over a row that has changed.
-    pub(super) fn replace_row(&mut self, customer: Customer, key: &FingerprintKey) {
-        let (old, new) = (&self.customer.credentials, &customer.credentials);
+    pub(super) fn replace_row(&mut self, row: Customer, key: &FingerprintKey) {
+        let (old, new) = (&self.row.credentials, &row.credentials);
         let has_other_credentials = old != new;
         let has_other_user = old.username != new.username;
         // A token for another server or user will never be written.
         self.unsaved.take_if(|renewal| {
-            renewal.row_url != customer.row_url || renewal.username != customer.credentials.username
+            renewal.row_url != row.row_url || renewal.username != row.credentials.username
         });
-        if !self.customer.expiry.is_some_and(|ours| is_same(customer.expiry, ours)) {
+        if !self.row.expiry.is_some_and(|ours| is_same(row.expiry, ours)) {
             // Another program has written it after the clock step.
             self.ahead = TimeDelta::zero();
             self.token_seen_at = self.counted_until;
             self.end_death();
             self.checked = None;
         }
-        self.customer = customer;
+        self.row = row;
         if has_other_credentials {
-            let before = (self.host.take(), self.account.take());
+            let before = (self.server.take(), self.account.take());
             self.find_server();
-            self.credentials = key.fingerprint(&self.customer.credentials);
+            self.credentials = key.fingerprint(&self.row.credentials);
             // A refresh token survives another password, and another spelling of the same server.
-            if has_other_user || before != (self.host.clone(), self.account) {
+            if has_other_user || before != (self.server.clone(), self.account) {
                 self.refresh_token = None;
             }
         }
@@ -281,8 +276,8 @@ impl Entry {
         self.attempting = false;
         self.deferred = None;
         let Some(renewal) = self.unsaved.take() else { return false };
-        self.customer.has_token = true;
-        self.customer.expiry = Some(expiry);
+        self.row.has_token = true;
+        self.row.expiry = Some(expiry);
         self.token_seen_at = self.counted_until;
         self.written = Some((expiry, renewal.life));
         self.end_death();

@@ -4,17 +4,18 @@ use serde::{Deserialize, Serialize};
 
 /// A ThingsBoard server with at least one customer.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Host {
+pub struct Server {
     /// Scheme, name, port and path, as [`host_of`] derives them from the `tb_url` of its customers.
-    pub host: String,
+    #[serde(rename = "server")]
+    pub name: String,
     /// The milliseconds by which the server's clock is ahead of the daemon's; negative if it is behind, null before the first
     /// token. It comes from the tokens, which hold whole seconds, so it is exact to about half a second. It changes only
-    /// when a new measurement contradicts it. Tokens are timed by their length, so a wrong clock does no harm.
+    /// when a new measurement contradicts it. A wrong clock does no harm, because expiries come from the length of tokens.
     pub skew_ms: Option<i64>,
     /// The most logins that it gets at a time.
     pub limit: u32,
-    /// The state of its circuit breaker.
-    pub state: BreakerState,
+    /// Its circuit breaker.
+    pub breaker: BreakerState,
 }
 
 /// The states of a circuit breaker.
@@ -32,7 +33,7 @@ pub enum BreakerState {
     Unknown,
 }
 
-/// Returns the server of a `tb_url` as [`Host::host`] spells it: `https://tb.example.com` or, with an unusual port and a
+/// Returns the server of a `tb_url` as [`Server::name`] spells it: `https://tb.example.com` or, with an unusual port and a
 /// path, `http://tb.example.com:8080/iot`. `None` if the URL names no server. It does not decode escapes (`%…`) in a path,
 /// nor convert a non-ASCII name to its DNS form (`xn--…`).
 pub fn host_of(tb_url: &str) -> Option<String> {
@@ -56,9 +57,9 @@ pub fn host_of(tb_url: &str) -> Option<String> {
         return None;
     }
     let name = name.to_ascii_lowercase();
-    let mut host = format!("{scheme}://{name}");
+    let mut server = format!("{scheme}://{name}");
     if let Some(port) = port.filter(|port| *port != usual_port) {
-        host.push_str(&format!(":{port}"));
+        server.push_str(&format!(":{port}"));
     }
     let mut path: Vec<&str> = Vec::new();
     for part in parts {
@@ -70,5 +71,5 @@ pub fn host_of(tb_url: &str) -> Option<String> {
             part => path.push(part),
         }
     }
-    Some(path.into_iter().fold(host, |host, part| host + "/" + part))
+    Some(path.into_iter().fold(server, |server, part| server + "/" + part))
 }
