@@ -26,11 +26,11 @@ fn row(server: &str, name: &str) -> Customer {
     Customer {
         id: CustomerId::new(name),
         credentials: Credentials {
-            url: url.clone(),
+            url: url.clone().into(),
             username: format!("user of {name}"),
             password: Secret::new("right"),
         },
-        row_url: url,
+        row_url: url.into(),
         has_token: true,
         expiry: Some(after(14_400)),
     }
@@ -117,7 +117,7 @@ fn no_token_in_its_window_is_checked_and_none_over_http_where_that_is_refused() 
     let state = of_one_server(VerifyTokens::Sample);
     assert_eq!((sampled(&state, 14_099).len(), sampled(&state, 14_100).len()), (1, 0));
     let mut http = row("tb", "a");
-    http.credentials.url = "http://tb.example".to_owned();
+    http.credentials.url = "http://tb.example".into();
     let state = self::state(VerifyTokens::Sample, vec![http]);
     let strict = Policy { require_https: true, ..Policy::of_a_minute() };
     assert_eq!(checks(&state, after(0), &Policy::of_a_minute(), &BTreeMap::new()).len(), 1);

@@ -42,7 +42,7 @@ impl Row {
     ) -> Self {
         let base = BaseUrl::parse(url).unwrap();
         let credentials = Credentials {
-            url: url.to_owned(),
+            url: url.into(),
             username: username.to_owned(),
             password: Secret::new(password),
         };
