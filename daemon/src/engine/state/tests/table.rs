@@ -188,8 +188,7 @@ fn p03_other_credentials_free_the_parked_and_are_said_and_written() {
 fn a_refresh_token_is_kept_for_another_password_but_not_for_another_server_or_user() {
     let kept = |change: &dyn Fn(&mut Credentials)| {
         let mut state = state();
-        let spelled =
-            |table: &mut Table| table.customers[0].credentials.url = "https://tb.example".into();
+        let spelled = |table: &mut Table| table.customers[0].credentials.url = "https://tb.example".into();
         read_with(&mut state, &[("a", "u")], spelled, 0);
         give_refresh_token(&mut state, "a");
         read_with(&mut state, &[("a", "u")], |table| change(&mut table.customers[0].credentials), 60);
