@@ -148,11 +148,11 @@ mod tests {
             let customer = |number| Customer {
                 id: CustomerId::new(format!("c{number:05}")),
                 credentials: Credentials {
-                    url: "https://tb.example".to_owned(),
+                    url: "https://tb.example".into(),
                     username: r#"a "customers":[] b"#.to_owned(),
                     password: Secret::new("p"),
                 },
-                row_url: "https://tb.example".to_owned(),
+                row_url: "https://tb.example".into(),
                 has_token: true,
                 expiry: Some(NOW + minute * 90),
             };

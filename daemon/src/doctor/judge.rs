@@ -189,7 +189,7 @@ fn some(ids: &[&str]) -> String {
 mod tests {
     use super::super::report::Level;
     use super::*;
-    use crate::model::{CustomerId, Ineligibility, IneligibleRow, Row, Secret};
+    use crate::model::{CustomerId, Ineligibility, IneligibleRow, Row, Secret, Urls};
     use crate::store::facts::count_blank;
 
     #[test]
@@ -207,7 +207,10 @@ mod tests {
             has_token: false,
             expiry: None,
         };
-        urls.iter().enumerate().filter_map(|url| Customer::from_row(row(url), None).ok()).collect()
+        urls.iter()
+            .enumerate()
+            .filter_map(|url| Customer::from_row(row(url), None, &mut Urls::default()).ok())
+            .collect()
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! Chooses the tokens to check: whether ThingsBoard still accepts them before their end. Pure.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
 
@@ -17,7 +18,7 @@ pub struct Check {
     /// Its server, the only one that may see the token.
     pub base: BaseUrl,
     /// `tb_url` of the row, to the letter: another token, written for another URL, is not meant.
-    pub row_url: String,
+    pub row_url: Arc<str>,
     /// `tb_username`, likewise.
     pub username: String,
 }

@@ -27,11 +27,11 @@ fn customer(id: usize, url: &str, left: Option<i64>) -> Customer {
     Customer {
         id: CustomerId::new(format!("{id:06}")),
         credentials: Credentials {
-            url: url.to_owned(),
+            url: url.into(),
             username: "canary-user".to_owned(),
             password: Secret::new("canary-pw-metrics"),
         },
-        row_url: url.to_owned(),
+        row_url: url.into(),
         has_token: left.is_some(),
         expiry: left.map(|left| NOW + TimeDelta::seconds(left)),
     }

@@ -6,6 +6,8 @@ use std::sync::Arc;
 use percent_encoding::percent_decode_str;
 use url::Url;
 
+use super::Urls;
+
 /// A usable `tb_url`: `http` or `https`, a host, perhaps a path prefix; no user info, query or fragment.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BaseUrl(Url);
@@ -19,6 +21,11 @@ impl ServerKey {
     /// Returns its text: `https://tb.example`, `http://tb.example:8080/iot`.
     pub fn as_str(&self) -> &str {
         &self.0
+    }
+
+    /// Returns this key, sharing its text with the same key before.
+    pub fn share(self, urls: &mut Urls) -> Self {
+        Self(urls.share(&self.0))
     }
 }
 

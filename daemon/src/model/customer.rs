@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
 
-use super::Secret;
+use super::{Secret, Urls};
 
 /// The id of a customer as text, whatever type its column has. Cheap to clone.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -33,7 +33,7 @@ impl fmt::Display for CustomerId {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Credentials {
     /// The URL of the ThingsBoard server, trimmed: the row's own or the configured fallback. Not validated.
-    pub url: String,
+    pub url: Arc<str>,
     /// The user name, exactly as in the row.
     pub username: String,
     /// The password.
@@ -48,7 +48,7 @@ pub struct Customer {
     /// The credentials.
     pub credentials: Credentials,
     /// `tb_url` exactly as in the row, empty for NULL: a token is written only to a row that still has this value.
-    pub row_url: String,
+    pub row_url: Arc<str>,
     /// Whether the row holds a token.
     pub has_token: bool,
     /// When that token ends, if known.
@@ -61,7 +61,7 @@ impl Customer {
     /// # Errors
     /// The row is not eligible: user, password or URL are NULL or blank. Only spaces count as blank. A row without a URL
     /// uses `fallback_url`, if there is one.
-    pub fn from_row(row: Row, fallback_url: Option<&str>) -> Result<Self, IneligibleRow> {
+    pub fn from_row(row: Row, fallback_url: Option<&str>, urls: &mut Urls) -> Result<Self, IneligibleRow> {
         let is_blank = |text: Option<&str>| text.is_none_or(|text| text.trim_matches(' ').is_empty());
         let own_url = row.url.as_deref().filter(|url| !is_blank(Some(url)));
         let blank = [
@@ -69,14 +69,14 @@ impl Customer {
             is_blank(row.password.as_ref().map(Secret::expose)),
             own_url.or(fallback_url).is_none(),
         ];
-        let url = own_url.or(fallback_url).unwrap_or_default().trim().to_owned();
+        let url = own_url.or(fallback_url).unwrap_or_default().trim();
+        let (url, row_url) = (urls.share(url), urls.share(row.url.as_deref().unwrap_or_default()));
         let (Some(username), Some(password), [false, false, false]) = (row.username, row.password, blank)
         else {
             let why = Ineligibility::Blank(blank);
             return Err(IneligibleRow { id: row.id, why, has_token: row.has_token, expiry: row.expiry });
         };
         let credentials = Credentials { url, username, password };
-        let row_url = row.url.unwrap_or_default();
         Ok(Self { id: row.id, credentials, row_url, has_token: row.has_token, expiry: row.expiry })
     }
 }
@@ -162,8 +162,9 @@ mod tests {
 
     #[test]
     fn null_and_blank_rows_are_not_eligible() {
-        let eligible =
-            |url, username, password| Customer::from_row(row(url, username, password), None).is_ok();
+        let eligible = |url, username, password| {
+            Customer::from_row(row(url, username, password), None, &mut Urls::default()).is_ok()
+        };
         assert!(eligible(Some("https://a"), Some("u"), Some("p")));
         for blank in [None, Some(""), Some("   ")] {
             assert!(!eligible(blank, Some("u"), Some("p")));
@@ -176,7 +177,8 @@ mod tests {
     #[test]
     fn a_row_that_is_not_eligible_says_what_is_blank() {
         let why = |url, username, password| {
-            let refused = Customer::from_row(row(url, username, password), None).unwrap_err();
+            let refused =
+                Customer::from_row(row(url, username, password), None, &mut Urls::default()).unwrap_err();
             refused.why.to_string()
         };
         assert_eq!(why(Some("https://a"), Some("u"), Some(" ")), "its tb_password is blank");
@@ -186,10 +188,11 @@ mod tests {
     #[test]
     fn the_fallback_serves_rows_without_a_url_and_only_those() {
         let url = |row_url| {
-            let customer = Customer::from_row(row(row_url, Some("u"), Some("p")), Some("https://fallback"));
+            let row = row(row_url, Some("u"), Some("p"));
+            let customer = Customer::from_row(row, Some("https://fallback"), &mut Urls::default());
             customer.ok().map(|customer| (customer.credentials.url, customer.row_url))
         };
-        assert_eq!(url(None), Some(("https://fallback".into(), String::new())));
+        assert_eq!(url(None), Some(("https://fallback".into(), "".into())));
         assert_eq!(url(Some("  ")), Some(("https://fallback".into(), "  ".into())));
         assert_eq!(url(Some(" https://own/ ")), Some(("https://own/".into(), " https://own/ ".into())));
     }

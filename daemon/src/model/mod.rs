@@ -16,6 +16,7 @@ mod secret;
 mod skew;
 mod stored_notice;
 mod token;
+mod urls;
 
 pub use account::AccountKey;
 pub use base_url::{BadUrl, BaseUrl, ServerKey};
@@ -33,3 +34,4 @@ pub use secret::Secret;
 pub use skew::Skew;
 pub use stored_notice::{NoticeChange, StoredNotice};
 pub use token::{Grant, NotAToken, Token};
+pub use urls::Urls;

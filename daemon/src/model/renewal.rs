@@ -1,5 +1,7 @@
 //! A new token that must be written to its row.
 
+use std::sync::Arc;
+
 use chrono::{DateTime, TimeDelta, Utc};
 
 use super::{Customer, CustomerId, Lifetime, Token};
@@ -10,7 +12,7 @@ pub struct Renewal {
     /// The customer.
     pub id: CustomerId,
     /// `tb_url` exactly as in the row; the token is written only if the row still has this value.
-    pub row_url: String,
+    pub row_url: Arc<str>,
     /// `tb_username`, with the same condition.
     pub username: String,
     /// The token.
@@ -36,7 +38,7 @@ impl Renewal {
         let expiry = whole_seconds(now + life);
         Self {
             id: customer.id.clone(),
-            row_url: customer.row_url.clone(),
+            row_url: Arc::clone(&customer.row_url),
             username: customer.credentials.username.clone(),
             token,
             life,

@@ -30,7 +30,7 @@ pub(crate) struct Checks {
     minute: u64,
     count: usize,
     in_flight: u32,
-    /// Whether the last answer said nothing, so that the next check comes up to half an hour later.
+    /// Whether the last answer said nothing, so that the next check comes up to four intervals later.
     is_unclear: bool,
 }
 

@@ -17,6 +17,9 @@ use super::world::{Behaviour, Shared, World};
 /// Within this time after a dead token no other one of its row is renewed for being dead.
 const ONE_RENEWAL_IN: Duration = Duration::from_secs(600);
 
+/// A server whose answers said nothing of a token gets the next check up to four intervals later.
+const RARELY: Duration = Duration::from_secs(4 * 60);
+
 /// A server gets no other key before customers whose token died may be renewed for that again.
 const BETWEEN_KEYS: TimeDelta = TimeDelta::minutes(20);
 
@@ -46,11 +49,11 @@ impl World {
         if !row.in_row.as_ref().is_some_and(|token| token.issued_at < key_at && token.ends_at > now) {
             return;
         }
-        // What waits after a failure waits on, and a server whose answers said nothing of a token is asked rarely.
-        let waits = self.servers[server].behaviour != Behaviour::Well
-            || self.failing.contains_key(&(server, login))
-            || self.is_checked_rarely(server);
-        self.excuse_for(user, if waits { LONG } else { SHORT });
+        // What waits after a failure waits on.
+        let waits =
+            self.servers[server].behaviour != Behaviour::Well || self.failing.contains_key(&(server, login));
+        let within = if self.is_checked_rarely(server) { SHORT + RARELY } else { SHORT };
+        self.excuse_for(user, if waits { LONG } else { within });
         // Another one that was found dead a short time ago has been renewed for that, and this one is left until then.
         if let Some(dead_at) = self.rows[&user].dead_at {
             let until = (dead_at + ONE_RENEWAL_IN).saturating_duration_since(Instant::now());

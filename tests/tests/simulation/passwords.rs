@@ -36,7 +36,7 @@ impl RowCredentials {
     }
 
     pub(crate) fn fingerprint(&self) -> Fingerprint {
-        let url = url(self.server, if self.port { 3 } else { 0 });
+        let url = url(self.server, if self.port { 3 } else { 0 }).into();
         let password = Secret::new(self.password.clone());
         key().fingerprint(&Credentials { url, username: username(self.login, self.name), password })
     }

@@ -3,7 +3,7 @@
 use std::future::pending;
 use std::sync::Arc;
 
-use tbtokend::model::{Customer, CustomerId, LoopState, Record, Renewal, RowToken, Secret};
+use tbtokend::model::{Customer, CustomerId, LoopState, Record, Renewal, RowToken, Secret, Urls};
 use tbtokend::store::{
     LedgerRead, LedgerWrite, LedgerWritten, Records, Saved, Stamp, Store, StoreError, Table,
 };
@@ -79,7 +79,7 @@ impl Store for Memory {
             return Err(failed());
         }
         let rows = world.rows.iter().filter(|(user, row)| is_there(**user, row));
-        let mut ineligible = Vec::new();
+        let (mut ineligible, mut urls) = (Vec::new(), Urls::default());
         let customers = rows.filter_map(|(user, row)| {
             let password = if row.present { row.password.clone() } else { "  ".to_owned() };
             let row = tbtokend::model::Row {
@@ -90,7 +90,7 @@ impl Store for Memory {
                 has_token: row.token.is_some(),
                 expiry: row.expiry,
             };
-            Customer::from_row(row, None).map_err(|row| ineligible.push(row)).ok()
+            Customer::from_row(row, None, &mut urls).map_err(|row| ineligible.push(row)).ok()
         });
         let customers = customers.collect();
         let records_lost = world.db.has_no_records.then(|| "no permission".to_owned());
@@ -173,7 +173,7 @@ impl World {
         self.note_token_settled(renewal.token.jwt().expose());
         let row = &self.rows[&user];
         let is_same =
-            is_there(user, row) && row.url() == renewal.row_url && row.username() == renewal.username;
+            is_there(user, row) && row.url() == *renewal.row_url && row.username() == renewal.username;
         let before = row.expiry.filter(|_| row.token.is_some());
         if !is_same || before.is_some_and(|before| !renewal.may_replace(before)) {
             return Saved::Superseded;

@@ -45,7 +45,7 @@ async fn rows_are_read_as_they_are(ground: Ground) {
     let ids: Vec<&str> = customers.iter().map(|customer| customer.id.as_str()).collect();
     assert_eq!(ids, [place.id(1), place.id(2), place.id(3)]);
     assert_eq!(customers[0].credentials.username, strange);
-    assert_eq!(customers[0].row_url, " https://tb.example/x ");
+    assert_eq!(&*customers[0].row_url, " https://tb.example/x ");
     assert_eq!(customers[0].credentials.password.expose(), "canary-pw-1");
     let tokens: Vec<_> = customers.iter().map(|customer| (customer.has_token, customer.expiry)).collect();
     assert_eq!(tokens, [(false, None), (true, Some(at("2026-11-23T14:03:00Z"))), (false, None)]);
@@ -246,7 +246,7 @@ async fn a_row_without_a_url_is_written_while_it_has_none(ground: Ground) {
         place.insert(&[line(1)]).await;
         let mut renewal = place.renewal(1, NOW).await;
         place.set(1, "tb_url", url).await;
-        renewal.row_url = String::new();
+        renewal.row_url = "".into();
         place.set(1, "tb_url", now.or(url)).await;
         assert_eq!(place.store.save(vec![renewal]).await, [saved], "{url:?} {now:?}");
     }

@@ -26,11 +26,11 @@ fn row(server: &str, name: &str) -> Customer {
     Customer {
         id: CustomerId::new(name),
         credentials: Credentials {
-            url: url.clone(),
+            url: url.clone().into(),
             username: format!("user of {name}"),
             password: Secret::new("right"),
         },
-        row_url: url,
+        row_url: url.into(),
         has_token: true,
         expiry: Some(after(14_400)),
     }
@@ -83,7 +83,7 @@ fn between_two_polls_none_is_checked_and_an_answer_that_says_nothing_makes_check
     checked(&mut state, 0, "a", WORKS);
     assert_eq!((sampled(&state, 30).len(), sampled(&state, 59).len()), (0, 1));
     let mut at = 60;
-    for pause in [2, 4, 8, 16, 32, 32] {
+    for pause in [2, 4, 4] {
         checked(&mut state, at, "b", TokenAnswer::Unclear);
         assert!(sampled(&state, at + (pause - 1) * 60).is_empty(), "{pause} intervals");
         at += pause * 60;
@@ -117,7 +117,7 @@ fn no_token_in_its_window_is_checked_and_none_over_http_where_that_is_refused() 
     let state = of_one_server(VerifyTokens::Sample);
     assert_eq!((sampled(&state, 14_099).len(), sampled(&state, 14_100).len()), (1, 0));
     let mut http = row("tb", "a");
-    http.credentials.url = "http://tb.example".to_owned();
+    http.credentials.url = "http://tb.example".into();
     let state = self::state(VerifyTokens::Sample, vec![http]);
     let strict = Policy { require_https: true, ..Policy::of_a_minute() };
     assert_eq!(checks(&state, after(0), &Policy::of_a_minute(), &BTreeMap::new()).len(), 1);

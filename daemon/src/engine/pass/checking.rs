@@ -46,7 +46,7 @@ impl<'a, S: Store, L: Logins> Pass<'a, S, L> {
             tokens.map(|token| (token.id.clone(), token)).collect();
         for check in checks {
             if let Some(row) = tokens.remove(&check.id)
-                && row.row_url == check.row_url
+                && *row.row_url == *check.row_url
                 && row.username == check.username
             {
                 self.queues.add_check(TokenCheck { check, token: row.token });

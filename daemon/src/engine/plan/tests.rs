@@ -53,11 +53,11 @@ fn row(name: &str, password: &str, ends_in: Option<i64>) -> Customer {
     Customer {
         id: id(name),
         credentials: Credentials {
-            url: "https://tb.example".to_owned(),
+            url: "https://tb.example".into(),
             username: format!("user of {name}"),
             password: Secret::new(password),
         },
-        row_url: "https://tb.example".to_owned(),
+        row_url: "https://tb.example".into(),
         has_token: ends_in.is_some(),
         expiry: ends_in.map(after),
     }
@@ -223,7 +223,7 @@ fn a_refresh_token_goes_with_the_server_and_the_user_that_it_is_for() {
     assert_eq!(after_change(|_| ()), kept);
     assert_eq!(after_change(|row| row.credentials.password = Secret::new("new")), kept, "it is free");
     assert_eq!(after_change(|row| row.credentials.username = "another".to_owned()), None);
-    assert_eq!(after_change(|row| row.credentials.url = "https://another.example".to_owned()), None);
+    assert_eq!(after_change(|row| row.credentials.url = "https://another.example".into()), None);
 }
 
 #[test]
@@ -324,9 +324,9 @@ fn a_name_that_is_not_in_the_table_is_said() {
 #[test]
 fn a_url_that_cannot_be_used_is_refused_untried() {
     let mut plain = row("plain", "a", None);
-    plain.credentials.url = "http://tb.example".to_owned();
+    plain.credentials.url = "http://tb.example".into();
     let mut broken = row("broken", "a", None);
-    broken.credentials.url = "tb.example".to_owned();
+    broken.credentials.url = "tb.example".into();
     let state = state(vec![plain, broken, row("secure", "a", None)]);
     let strict = Policy { require_https: true, ..policy() };
     let plan_of = |policy: &Policy| plan(&state, now(), policy, &[Selection::Due]);

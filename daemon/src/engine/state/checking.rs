@@ -43,7 +43,7 @@ pub(super) struct TokenDeath {
 const ONE_RENEWAL_IN: TimeDelta = TimeDelta::minutes(10);
 
 /// The longest pause between checks of a server without a clear answer, in intervals.
-const LONGEST_PAUSE: i32 = 32;
+const LONGEST_PAUSE: i32 = 4;
 
 /// The state of the checks of one server's tokens.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]

@@ -10,7 +10,7 @@ use super::super::history::NoticeKind;
 use super::servers::replace_servers;
 use super::{CustomerState, State};
 use crate::engine::counters::Operation;
-use crate::model::{AccountKey, Customer, Failure, Fingerprint, FingerprintKey};
+use crate::model::{AccountKey, Customer, Failure, Fingerprint, FingerprintKey, Urls};
 use crate::store::{LedgerPlace, LedgerRead, RowProblem, Table};
 
 impl State {
@@ -47,7 +47,7 @@ impl State {
         self.mark = !self.mark;
         let (mark, window) = (self.mark, self.policy.window);
         let mut known = 0;
-        let mut new = Vec::new();
+        let (mut new, mut urls) = (Vec::new(), Urls::default());
         for row in rows {
             if let Some(mut edit) = self.customers.edit(&row.id, at) {
                 known += 1;
@@ -57,6 +57,7 @@ impl State {
                 }
             } else {
                 let mut customer = CustomerState::new(row, key, at, window);
+                customer.server = customer.server.map(|server| server.share(&mut urls));
                 customer.mark = mark;
                 new.push(customer);
             }

@@ -47,11 +47,11 @@ fn row(name: &str) -> Customer {
     Customer {
         id: id(name),
         credentials: Credentials {
-            url: URL.to_owned(),
+            url: URL.into(),
             username: format!("user of {name}"),
             password: Secret::new("right"),
         },
-        row_url: URL.to_owned(),
+        row_url: URL.into(),
         has_token: false,
         expiry: None,
     }

@@ -186,11 +186,11 @@ mod tests {
         let customer = |&(id, minutes): &(&str, Option<i64>)| Customer {
             id: CustomerId::new(id),
             credentials: Credentials {
-                url: format!("https://{id}.example"),
+                url: format!("https://{id}.example").into(),
                 username: "u".to_owned(),
                 password: Secret::new("p"),
             },
-            row_url: format!("https://{id}.example"),
+            row_url: format!("https://{id}.example").into(),
             has_token: minutes.is_some(),
             expiry: minutes.map(|minutes| NOW + TimeDelta::minutes(minutes)),
         };

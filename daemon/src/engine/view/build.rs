@@ -10,9 +10,9 @@ use super::super::counters::Operation;
 use super::super::event::RenewalMethod;
 use super::super::policy::Policy;
 use super::super::state::{CustomerState, Server, State};
-use super::row::{Row, Urls};
+use super::row::Row;
 use super::{Identity, Loop, ServerRow, Snapshot, words};
-use crate::model::{CustomerId, ServerKey};
+use crate::model::{CustomerId, ServerKey, Urls};
 use crate::store::{LedgerPlace, StoreError};
 
 impl Snapshot {

@@ -1,7 +1,6 @@
 //! A customer as clients see it. It is small, because each snapshot holds one per customer.
 
 use std::cmp::Ordering;
-use std::collections::HashSet;
 use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
@@ -12,7 +11,7 @@ use super::super::counters::Cause;
 use super::super::policy::Policy;
 use super::super::state::{CustomerState, Verdict};
 use super::words;
-use crate::model::{Changes, CustomerId, ServerKey};
+use crate::model::{Changes, CustomerId, ServerKey, Urls};
 
 /// One customer. Rows share their URLs, and a field that few rows need is boxed.
 #[derive(Debug)]
@@ -36,21 +35,6 @@ pub(super) struct Row {
     changes: Changes,
 }
 
-/// The URLs of the rows that are made together; there are far fewer URLs than rows.
-#[derive(Debug, Default)]
-pub(super) struct Urls(HashSet<Arc<str>>);
-
-impl Urls {
-    fn share(&mut self, url: String) -> Arc<str> {
-        if let Some(known) = self.0.get(url.as_str()) {
-            return Arc::clone(known);
-        }
-        let url: Arc<str> = url.into();
-        self.0.insert(Arc::clone(&url));
-        url
-    }
-}
-
 impl Row {
     pub(super) fn new(
         id: &CustomerId,
@@ -64,7 +48,7 @@ impl Row {
             revision: customer.revision,
             id: id.clone(),
             username: customer.row.credentials.username.as_str().into(),
-            url: urls.share(crate::text::url(&customer.row.credentials.url)),
+            url: urls.share(&crate::text::url(&customer.row.credentials.url)),
             server: customer.server.clone(),
             token_status: words::status(customer.status),
             // An expiry without a token means nothing.

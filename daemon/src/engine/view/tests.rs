@@ -42,11 +42,11 @@ fn row(name: &str, ends_in: Option<i64>) -> Customer {
     Customer {
         id: id(name),
         credentials: Credentials {
-            url: url.clone(),
+            url: url.clone().into(),
             username: format!("user of {name}"),
             password: Secret::new("p"),
         },
-        row_url: url,
+        row_url: url.into(),
         has_token: ends_in.is_some(),
         expiry: ends_in.map(at),
     }

@@ -17,7 +17,7 @@ use super::types::{
     round_expiry,
 };
 use super::zone::{ExpiryClock, Zone};
-use crate::model::{Customer, CustomerId, Ineligibility, IneligibleRow, Renewal, Row, Secret};
+use crate::model::{Customer, CustomerId, Ineligibility, IneligibleRow, Renewal, Row, Secret, Urls};
 
 /// The eligible rows, the ineligible rows, and the problems of single ones.
 #[derive(Default)]
@@ -49,13 +49,14 @@ struct Reader<'a> {
     seen: HashSet<CustomerId>,
     /// The ids that several rows have. Only the id names a row.
     ambiguous: HashSet<CustomerId>,
+    urls: Urls,
     rows: Rows,
 }
 
 impl<'a> Reader<'a> {
     fn new(fallback_url: Option<&'a str>, zone: Zone, own_writes: &'a OwnWrites) -> Self {
-        let rows = Rows::default();
-        Self { fallback_url, zone, own_writes, seen: HashSet::new(), ambiguous: HashSet::new(), rows }
+        let (seen, ambiguous) = (HashSet::new(), HashSet::new());
+        Self { fallback_url, zone, own_writes, seen, ambiguous, urls: Urls::default(), rows: Rows::default() }
     }
 
     /// Returns the result. Rows with the same id are not eligible.
@@ -79,7 +80,9 @@ impl<'a> Reader<'a> {
         if id.as_str().encode_utf16().count() > statements::LONGEST_RECORDED_ID {
             return self.reject(id, "customer_id has more than 450 characters; the row is left alone");
         }
-        let row = self.read_row(id.clone(), cells).map(|row| Customer::from_row(row, self.fallback_url));
+        let row = self
+            .read_row(id.clone(), cells)
+            .map(|row| Customer::from_row(row, self.fallback_url, &mut self.urls));
         if let Ok(Err(blank)) = row {
             return self.rows.ineligible.push(blank);
         }
@@ -245,7 +248,7 @@ async fn write(
         let known = replaces.or_else(written_before).map_or(Cell::Time(NO_TIME), Stored::cell);
         rows.push(vec![
             id,
-            Cell::Text(renewal.row_url.as_str().into()),
+            Cell::Text((&*renewal.row_url).into()),
             Cell::Text(renewal.username.as_str().into()),
             Cell::Text(renewal.token.jwt().expose().into()),
             stored.cell(),

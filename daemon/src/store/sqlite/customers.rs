@@ -8,7 +8,7 @@ use rusqlite::{Connection, Transaction, TransactionBehavior, params_from_iter};
 
 use super::rows::{Key, by_key, find_by_id, in_order, read_expiry, read_key, refused, text_of};
 use super::{StoreError, connect, root, schema, translate};
-use crate::model::{BaseUrl, Customer, CustomerId, Row, Secret};
+use crate::model::{BaseUrl, Customer, CustomerId, Row, Secret, Urls};
 
 /// Why a row is not listed, added, changed or removed.
 #[derive(Debug, thiserror::Error)]
@@ -236,7 +236,7 @@ impl CustomerTable {
         let Columns { username, password, url } = held;
         let row = Row { id: CustomerId::new(id), url, username, password, has_token: false, expiry: None };
         let ineligible = |why: String| CustomersError::Ineligible(id.to_owned(), why);
-        let customer = Customer::from_row(row, self.fallback_url.as_deref());
+        let customer = Customer::from_row(row, self.fallback_url.as_deref(), &mut Urls::default());
         let customer = customer.map_err(|row| ineligible(row.why.to_string()))?;
         let url = BaseUrl::parse(&customer.credentials.url);
         url.map(drop)

@@ -9,7 +9,9 @@ use rusqlite::{Connection, ErrorCode, TransactionBehavior, params_from_iter};
 use super::super::{Records, RowProblem, Saved, Table, timestamp};
 use super::schema::Layout;
 use super::{Context, Open, records};
-use crate::model::{Customer, CustomerId, Ineligibility, IneligibleRow, Renewal, Row, RowToken, Secret};
+use crate::model::{
+    Customer, CustomerId, Ineligibility, IneligibleRow, Renewal, Row, RowToken, Secret, Urls,
+};
 
 /// Reads all rows and the records. The transaction also checks that the file can be written: without that, no token should
 /// be requested.
@@ -35,6 +37,7 @@ pub(super) fn read_customers(
         is_keyed: layout.is_keyed,
         seen: HashSet::new(),
         ambiguous: HashSet::new(),
+        urls: Urls::default(),
         numbers: 0,
         dates: 0,
         ineligible: Vec::new(),
@@ -82,6 +85,7 @@ struct Reader<'a> {
     seen: HashSet<CustomerId>,
     /// Ids that several rows have, if nothing else names a row.
     ambiguous: HashSet<CustomerId>,
+    urls: Urls,
     /// How many expiries are numbers, and how many are dates.
     numbers: usize,
     dates: usize,
@@ -109,7 +113,8 @@ impl Reader<'_> {
         let customer = match (texts, expiry) {
             ((Ok(url), Ok(username), Ok(password)), Ok(expiry)) => {
                 let password = password.map(Secret::new);
-                Customer::from_row(Row { id, url, username, password, has_token, expiry }, self.fallback_url)
+                let row = Row { id, url, username, password, has_token, expiry };
+                Customer::from_row(row, self.fallback_url, &mut self.urls)
             }
             ((Ok(_), Ok(_), Ok(_)), Err(Number)) => Err(self.refused(id, NUMBER, has_token, None)),
             (_, expiry) => Err(self.refused(id, NOT_TEXT, has_token, expiry.ok().flatten())),
@@ -410,7 +415,7 @@ fn may_write(row: &rusqlite::Row<'_>, renewal: &Renewal) -> rusqlite::Result<boo
     let (url, username) = (text_of(row, 1)?.unwrap_or_default(), text_of(row, 2)?.unwrap_or_default());
     let (has_token, expiry): (bool, _) = (row.get(3)?, row.get_ref(4)?);
     let ends_later = read_expiry(expiry).is_some_and(|expiry| has_token && !renewal.may_replace(expiry));
-    Ok(url == renewal.row_url && username == renewal.username && !is_number(expiry) && !ends_later)
+    Ok(url == *renewal.row_url && username == renewal.username && !is_number(expiry) && !ends_later)
 }
 
 /// Whether the row holds the token and the expiry that were written.

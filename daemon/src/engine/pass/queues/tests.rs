@@ -15,7 +15,7 @@ pub(in super::super) fn attempt(name: &str, username: &str, password: &str) -> A
 
 fn at(url: &str, name: &str, username: &str, password: &str) -> Attempt {
     let credentials =
-        Credentials { url: url.to_owned(), username: username.to_owned(), password: Secret::new(password) };
+        Credentials { url: url.into(), username: username.to_owned(), password: Secret::new(password) };
     let base = BaseUrl::parse(url).unwrap();
     Attempt {
         account: AccountKey::of(&base, username),
@@ -23,7 +23,7 @@ fn at(url: &str, name: &str, username: &str, password: &str) -> Attempt {
         credentials: FingerprintKey::new(&[7; FingerprintKey::BYTES]).fingerprint(&credentials),
         customer: Customer {
             id: CustomerId::new(name),
-            row_url: url.to_owned(),
+            row_url: url.into(),
             credentials,
             has_token: false,
             expiry: None,

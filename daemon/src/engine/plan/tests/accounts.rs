@@ -25,9 +25,9 @@ fn charges_of(state: &State, name: &str) -> u8 {
 #[test]
 fn p02_rows_with_the_same_account_know_all_credentials_that_rows_hold_for_it() {
     let mut spelled = of_ops("c", "same");
-    spelled.credentials.url = "https://TB.example:443/".to_owned();
+    spelled.credentials.url = "https://TB.example:443/".into();
     let mut other_port = of_ops("d", "same");
-    other_port.credentials.url = "https://tb.example:8443".to_owned();
+    other_port.credentials.url = "https://tb.example:8443".into();
     let mut other_case = of_ops("e", "same");
     other_case.credentials.username = " OPS ".to_owned();
     let rows =
@@ -185,7 +185,7 @@ fn p02_what_an_operator_allows_goes_to_the_rows_that_were_asked_for() {
 #[test]
 fn rows_with_the_same_credentials_share_refresh_tokens() {
     let mut spelled = of_ops("spelled", "p");
-    spelled.credentials.url = "https://TB.example/".to_owned();
+    spelled.credentials.url = "https://TB.example/".into();
     let mut other_user = of_ops("user", "p");
     other_user.credentials.username = "Ops".to_owned();
     let rows = vec![of_ops("has", "p"), of_ops("needs", "p"), of_ops("other", "q"), spelled, other_user];

@@ -12,7 +12,7 @@ fn server(url: &str) -> ServerKey {
 /// A row on the second server.
 fn far(name: &str, ends_in: Option<i64>) -> Customer {
     let row = row(name, "p", ends_in);
-    Customer { credentials: Credentials { url: URLS[1].to_owned(), ..row.credentials }, ..row }
+    Customer { credentials: Credentials { url: URLS[1].into(), ..row.credentials }, ..row }
 }
 
 fn probed(state: &State, at: DateTime<Utc>) -> Vec<String> {

@@ -140,11 +140,11 @@ fn each_request_is_answered_with_the_outcomes_of_its_customers() {
     let row = |name: &str| crate::model::Customer {
         id: id(name),
         credentials: crate::model::Credentials {
-            url: "https://tb.example".to_owned(),
+            url: "https://tb.example".into(),
             username: "ops".to_owned(),
             password: crate::model::Secret::new(name),
         },
-        row_url: "https://tb.example".to_owned(),
+        row_url: "https://tb.example".into(),
         has_token: false,
         expiry: None,
     };
@@ -276,11 +276,11 @@ fn p03_a_parked_customer_that_was_named_says_what_sends_its_password_again() {
     let row = |name: &str| crate::model::Customer {
         id: id(name),
         credentials: crate::model::Credentials {
-            url: "https://tb.example".to_owned(),
+            url: "https://tb.example".into(),
             username: name.to_owned(),
             password: crate::model::Secret::new("p"),
         },
-        row_url: "https://tb.example".to_owned(),
+        row_url: "https://tb.example".into(),
         has_token: false,
         expiry: None,
     };
@@ -350,11 +350,11 @@ fn only_unknown_names_are_reported_as_unknown() {
     let customer = crate::model::Customer {
         id: id("known"),
         credentials: crate::model::Credentials {
-            url: "https://tb.example".to_owned(),
+            url: "https://tb.example".into(),
             username: "ops".to_owned(),
             password: crate::model::Secret::new("p"),
         },
-        row_url: "https://tb.example".to_owned(),
+        row_url: "https://tb.example".into(),
         has_token: false,
         expiry: None,
     };
@@ -453,11 +453,11 @@ fn p02_the_outcome_of_a_named_customer_says_how_many_passwords_may_have_been_cou
     let row = |name: &str| crate::model::Customer {
         id: id(name),
         credentials: crate::model::Credentials {
-            url: "https://tb.example".to_owned(),
+            url: "https://tb.example".into(),
             username: name.to_owned(),
             password: crate::model::Secret::new("p"),
         },
-        row_url: "https://tb.example".to_owned(),
+        row_url: "https://tb.example".into(),
         has_token: false,
         expiry: None,
     };

@@ -106,7 +106,7 @@ fn a_ledger_in_a_file_is_told_once() {
 #[test]
 fn p02_a_charge_that_a_dead_daemon_left_in_flight_puts_its_server_in_doubt() {
     let account = |state: &State, name: &str| customer(state, name).account.unwrap();
-    let far = Credentials { url: "https://far.example".to_owned(), ..row("far").credentials };
+    let far = Credentials { url: "https://far.example".into(), ..row("far").credentials };
     let rows = || vec![row("a"), Customer { credentials: far.clone(), ..row("far") }];
     let doubtful = |account: AccountKey, reads: Vec<i64>| {
         let charge = |number| AccountRow {

@@ -24,7 +24,7 @@ fn p07_a_token_that_cannot_be_saved_is_kept_until_its_end() {
 fn p06_a_token_that_waits_is_dropped_with_the_url_or_the_user_that_it_is_for() {
     let (mut other_user, mut other_url) = (row("a"), row("a"));
     other_user.credentials.username = "another".to_owned();
-    other_url.row_url = format!("{URL}/");
+    other_url.row_url = format!("{URL}/").into();
     for changed in [other_user, other_url] {
         let mut state = state(vec![row("a")]);
         apply(
@@ -121,7 +121,7 @@ fn a_store_that_refused_tokens_is_back_when_it_takes_one_or_none_waits() {
         state
     };
     let mut other_url = row("a");
-    other_url.row_url = "https://another.example".to_owned();
+    other_url.row_url = "https://another.example".into();
     for (what, event, is_back) in [
         ("one is saved", saved("a", 3_600), true),
         ("one is not wanted any more", Event::Superseded(id("a")), true),

@@ -12,11 +12,11 @@ fn read(state: &mut State, customers: &[(&str, &str)]) {
     let customers = customers.iter().map(|(id, username)| Customer {
         id: CustomerId::new(*id),
         credentials: Credentials {
-            url: "https://tb.example".to_owned(),
+            url: "https://tb.example".into(),
             username: (*username).to_owned(),
             password: Secret::new("p"),
         },
-        row_url: "https://tb.example".to_owned(),
+        row_url: "https://tb.example".into(),
         has_token: false,
         expiry: None,
     });
@@ -188,17 +188,16 @@ fn p03_other_credentials_free_the_parked_and_are_said_and_written() {
 fn a_refresh_token_is_kept_for_another_password_but_not_for_another_server_or_user() {
     let kept = |change: &dyn Fn(&mut Credentials)| {
         let mut state = state();
-        let spelled =
-            |table: &mut Table| table.customers[0].credentials.url = "https://tb.example".to_owned();
+        let spelled = |table: &mut Table| table.customers[0].credentials.url = "https://tb.example".into();
         read_with(&mut state, &[("a", "u")], spelled, 0);
         give_refresh_token(&mut state, "a");
         read_with(&mut state, &[("a", "u")], |table| change(&mut table.customers[0].credentials), 60);
         customer(&state, "a").refresh_token.is_some()
     };
-    assert!(kept(&|credentials| credentials.url = "https://TB.example:443/".to_owned()), "a spelling");
+    assert!(kept(&|credentials| credentials.url = "https://TB.example:443/".into()), "a spelling");
     assert!(kept(&|credentials| credentials.password = Secret::new("other")));
-    assert!(!kept(&|credentials| credentials.url = "https://tb.example/other".to_owned()));
-    assert!(!kept(&|credentials| credentials.url = "https://tb.example:8443".to_owned()));
+    assert!(!kept(&|credentials| credentials.url = "https://tb.example/other".into()));
+    assert!(!kept(&|credentials| credentials.url = "https://tb.example:8443".into()));
     assert!(!kept(&|credentials| credentials.username = "U".to_owned()), "by default it is another user");
 }
 

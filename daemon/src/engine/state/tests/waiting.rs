@@ -3,7 +3,7 @@
 use super::*;
 
 fn elsewhere() -> Credentials {
-    Credentials { url: "https://far.example".to_owned(), ..row("far").credentials }
+    Credentials { url: "https://far.example".into(), ..row("far").credentials }
 }
 
 #[test]

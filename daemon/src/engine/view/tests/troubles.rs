@@ -9,7 +9,7 @@ const LEAD: TimeDelta = TimeDelta::minutes(2);
 /// A customer of the server `https://NAME.example`.
 fn on(name: &str, server: &str, ends_in: Option<i64>) -> Customer {
     let mut customer = row(name, ends_in);
-    customer.credentials.url = format!("https://{server}.example");
+    customer.credentials.url = format!("https://{server}.example").into();
     customer.row_url.clone_from(&customer.credentials.url);
     customer
 }

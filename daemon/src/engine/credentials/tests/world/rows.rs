@@ -41,11 +41,8 @@ impl Row {
         password: &'static str,
     ) -> Self {
         let base = BaseUrl::parse(url).unwrap();
-        let credentials = Credentials {
-            url: url.to_owned(),
-            username: username.to_owned(),
-            password: Secret::new(password),
-        };
+        let credentials =
+            Credentials { url: url.into(), username: username.to_owned(), password: Secret::new(password) };
         Self {
             server,
             url,
