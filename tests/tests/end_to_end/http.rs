@@ -9,6 +9,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use serde_json::json;
+use tbtoken_proto::HttpListener;
 use tbtoken_tests::canary;
 use tbtoken_tests::harness::http::{Answer, ask, connect, free_port, raw, read};
 use tbtoken_tests::harness::{Installation, Row, Signal};
@@ -220,7 +221,7 @@ fn a_reload_takes_new_tokens_and_names_and_keeps_the_old_ones_when_they_are_bad(
     assert_eq!(get(port, API, &token("another")).status, 200);
     std::fs::remove_file(installation.folder().join("write")).unwrap();
     daemon.signal(Signal::SIGHUP);
-    daemon.wait_for_log("No such file");
+    daemon.wait_for_log("there is no file of that name");
     assert_eq!(get(port, API, &token("another")).status, 200);
     assert!(!daemon.log().contains("-of-the-http-listener"));
 }
@@ -235,8 +236,8 @@ fn a_listener_that_other_machines_can_reach_is_warned_about_everywhere() {
     let warning = format!("other machines can reach 0.0.0.0:{port}, which has no TLS");
     daemon.wait_for_log(&warning);
     daemon.wait_for_log("HTTP listens at");
-    let http = daemon.status().daemon.http.clone().unwrap();
-    assert!(http.warning.unwrap().contains(&warning));
+    let is_warned = |http: &HttpListener| http.warning.as_ref().is_some_and(|text| text.contains(&warning));
+    daemon.until("status warns", |status| status.daemon.http.as_ref().is_some_and(is_warned));
     let said = installation.ctl(&["version"]).stdout;
     assert!(said.contains(&warning), "{said}");
     let config = installation.write_config();

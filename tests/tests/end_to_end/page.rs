@@ -116,7 +116,10 @@ impl Browser {
         cdp("Emulation.setDeviceMetricsOverride", size);
         cdp(
             "Emulation.setEmulatedMedia",
-            json!({ "features": [{ "name": "prefers-color-scheme", "value": scheme }] }),
+            json!({ "features": [
+                { "name": "prefers-color-scheme", "value": scheme },
+                { "name": "prefers-reduced-motion", "value": "reduce" },
+            ] }),
         );
         self.until("document.documentElement.scrollWidth <= innerWidth");
         let picture =
@@ -220,6 +223,7 @@ fn a_person_sees_the_customers_in_trouble_with_reasons_and_can_act() {
     browser.click("#refresh");
     browser.until("/skipped|No customer is due/.test(document.getElementById('said').textContent)");
 
+    browser.click("#rows .id");
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("page");
     std::fs::create_dir_all(&folder).unwrap();
     for width in [1280, 768, 360] {
@@ -239,8 +243,6 @@ fn a_person_sees_the_customers_in_trouble_with_reasons_and_can_act() {
     installation.table().set("ops7@acme.example", "tb_password", Some(" "));
     browser.until("document.getElementById('former').textContent.includes('tb_password ist leer.')");
     browser.until("document.getElementById('events').textContent.includes('Wird nicht mehr erneuert: tb_password ist leer.')");
-    browser.click("#rows .id");
-    browser.until("document.querySelector('.story')");
     let story = browser.text(".story");
     for words in ["Geparkt seit", "ThingsBoard meldet: „Invalid username or password“.", "Was zu tun ist"]
     {
@@ -265,8 +267,6 @@ fn a_person_sees_the_customers_in_trouble_with_reasons_and_can_act() {
     }
     let all = browser.text("main#board");
     assert!(!all.contains("Meldung im Original"), "{all}");
-    browser.click("#rows .id");
-
     for (width, scheme) in [(1280, "light"), (768, "dark"), (360, "light"), (1200, "light")] {
         browser.picture(&folder, "german", width, scheme);
     }

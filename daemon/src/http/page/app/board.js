@@ -86,7 +86,9 @@ function draw_causes() {
     }
   }
   const causes = [...counts].sort(([, a], [, b]) => b - a).map(([kind, count]) => number(count) + " × " + word("failure", kind));
-  set($("causes"), causes.join(" · ") + (status.tokens.summary.in_trouble > LIMIT ? " …" : ""));
+  const more = causes.length > MOST_CAUSES || status.tokens.summary.in_trouble > LIMIT ? " …" : "";
+  const shown = causes.slice(0, MOST_CAUSES);
+  $("causes").replaceChildren(...shown.map((cause, place) => make("li", "", cause + (place === shown.length - 1 ? more : ""))));
   $("causes").hidden = !causes.length;
 }
 
@@ -191,6 +193,7 @@ function tick() {
   for (const { customer, cells } of rows.values()) {
     set(cells[4], left(customer.tbtokenexpiry));
     const ms = Date.parse(customer.next_attempt_at) - now();
+    cells[5].classList.toggle("bad-text", customer.state === "parked");
     set(cells[5], customer.state === "parked" ? word("state", "parked") : customer.state === "refreshing" ? say("at_once") : !running ? word("event", "stopped") : ms > 0 ? say("in", { length: length(ms) }) : customer.state === "ok" ? "–" : say("soon"));
   }
 }

@@ -35,6 +35,7 @@ $("lang").onclick = async () => {
   lang = lang === "de" ? "en" : "de";
   localStorage.setItem("tbtokend-lang", lang);
   await load_words();
+  tell("");
   if (status) { draw(); draw_events(); }
 };
 document.addEventListener("visibilitychange", () => { if (!document.hidden && $("door").hidden) poll(); });

@@ -4,6 +4,7 @@
 
 const API = "/api/cron/refresh-tokens";
 const LIMIT = 500;
+const MOST_CAUSES = 4;
 const COUNTS = [
   ["total", {}, ""], ["valid", { status: "valid" }, ""], ["expiring_soon", { status: "expiring_soon" }, "warn"],
   ["expired", { status: "expired" }, "bad"], ["missing", { status: "missing" }, "bad"],

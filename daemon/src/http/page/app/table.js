@@ -38,15 +38,14 @@ function make_row(id) {
   const cells = Array.from({ length: 7 }, () => make("td"));
   cells[4].className = "num";
   const state = make("span", "state");
-  const tag = make("span", "tag");
-  cells[0].append(state, tag);
+  cells[0].append(state);
   const button = make("button", "id", id);
   button.type = "button";
   button.title = id;
   button.setAttribute("aria-expanded", "false");
   cells[1].append(button);
   node.append(...cells);
-  const row = { id, node, cells, state, tag, button, detail: null };
+  const row = { id, node, cells, state, button, detail: null };
   node.onclick = () => { if (!String(getSelection())) toggle(row); };
   return row;
 }
@@ -55,9 +54,6 @@ function draw_row(row) {
   const { customer, cells } = row;
   row.state.className = "state " + customer.token_status;
   set(row.state, word("status", customer.token_status));
-  row.tag.className = "tag " + customer.state;
-  row.tag.hidden = customer.state === "ok" || customer.state === "due";
-  set(row.tag, word("state", customer.state));
   set(cells[2], customer.tb_username);
   cells[2].title = customer.tb_username;
   set(cells[3], customer.tb_url.replace(/^https:\/\//, ""));
@@ -139,7 +135,6 @@ function draw_detail(row) {
   if (customer.check) fact("checked", say("ago", { length: length(now() - Date.parse(customer.check.at)) }) + ": " + word("check", customer.check.found));
   fact("last_success", customer.last_success_at ? time(customer.last_success_at, true) : say("never"));
   fact("renewals", number(customer.renewals));
-  if (failure) fact("kind", word("failure", failure.kind));
   row.story.replaceChildren(story, facts);
   if (focused) again.focus();
 }

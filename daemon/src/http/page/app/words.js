@@ -84,13 +84,13 @@ function length(ms) {
 function time(text, with_seconds) {
   const at = new Date(text);
   const same = at.toDateString() === new Date(now()).toDateString();
-  const clock = { hour: "2-digit", minute: "2-digit", ...(with_seconds && { second: "2-digit" }) };
+  const clock = { hour: "2-digit", minute: "2-digit", hourCycle: "h23", ...(with_seconds && { second: "2-digit" }) };
   return new Intl.DateTimeFormat(lang, same ? clock : { day: "numeric", month: "short", ...clock }).format(at);
 }
 // "at 18:55", "on Dec 1 at 18:55".
 function at_time(text) {
   const at = new Date(text);
-  const clock = new Intl.DateTimeFormat(lang, { hour: "2-digit", minute: "2-digit", second: "2-digit" }).format(at);
+  const clock = new Intl.DateTimeFormat(lang, { hour: "2-digit", minute: "2-digit", second: "2-digit", hourCycle: "h23" }).format(at);
   if (at.toDateString() === new Date(now()).toDateString()) return say("at_today", { time: clock });
   return say("at_day", { day: new Intl.DateTimeFormat(lang, { day: "numeric", month: "short" }).format(at), time: clock });
 }
