@@ -128,23 +128,23 @@ function draw_former() {
 // The name of a server is the beginning of the URLs of its customers.
 function server_of(customer) {
   const url = URL.canParse(customer.tb_url) ? new URL(customer.tb_url).href : "";
-  return (status.hosts || []).filter((host) => url.startsWith(host.host)).sort((a, b) => b.host.length - a.host.length)[0];
+  const servers = (status.servers || []).filter(({ server }) => url.startsWith(server));
+  return servers.sort((a, b) => b.server.length - a.server.length)[0];
 }
 
-function server_sentence(host) {
-  const skew = host.skew_ms || 0;
+function server_sentence({ breaker, limit, skew_ms }) {
+  const skew = skew_ms || 0;
   const clock = Math.abs(skew) < 1000 ? "" : say(skew < 0 ? "clock_behind" : "clock_ahead", { length: length(Math.abs(skew)) });
-  return [host.state === "closed" ? counted("server_closed", host.limit) : say("server_" + host.state), clock].join(" ").trim();
+  return [breaker === "closed" ? counted("server_closed", limit) : say("server_" + breaker), clock].join(" ").trim();
 }
 
 function draw_servers() {
-  const hosts = status.hosts || [];
-  const list = hosts.slice().sort((a, b) => (a.state === "open") - (b.state === "open") || a.host.localeCompare(b.host));
-  $("servers").replaceChildren(...list.map((host) => {
+  const weights = { open: "bad", half_open: "warn" };
+  const rank = ({ breaker }) => ["closed", "half_open", "open"].indexOf(breaker);
+  const list = (status.servers || []).slice().sort((a, b) => rank(b) - rank(a) || a.server.localeCompare(b.server));
+  $("servers").replaceChildren(...list.map((server) => {
     const item = make("li");
-    item.append(make("b", "", host.host));
-    const name = host.state === "open" ? "bad" : host.state === "half_open" ? "warn" : "muted";
-    item.append(make("span", name, server_sentence(host)));
+    item.append(make("b", "", server.server), make("span", weights[server.breaker] || "muted", server_sentence(server)));
     return item;
   }));
   if (!list.length) $("servers").append(make("li", "muted", say("no_servers")));
