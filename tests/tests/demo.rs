@@ -18,6 +18,7 @@ use portable_pty::{Child, CommandBuilder, MasterPty, PtySize, native_pty_system}
 use tbtoken_proto::client::Client;
 use tbtoken_proto::{Phase, Reply, Request, StatusQuery, StatusReply};
 use tbtoken_tests::canary;
+use tbtoken_tests::harness::http::ask;
 use tbtoken_tests::harness::process::Process;
 use tbtoken_tests::harness::{Signal, binaries, wait};
 use tempfile::TempDir;
@@ -126,6 +127,15 @@ fn it_shows_renewals_and_a_parked_customer_with_its_reason() {
     });
     let failure = shown.expect("a second renewal and a parked customer");
     assert!(failure.permanent && !failure.remedy.is_empty(), "{failure:?}");
+
+    // The admin page is at the address that it prints, with the token in the file that it names.
+    let said = std::fs::read_to_string(&demo.stdout).unwrap();
+    let page = said.lines().find_map(|line| line.strip_prefix("page: http://127.0.0.1:")).expect("a page");
+    let (port, file) = page.split_once("/admin/token-refresh, with the token in ").unwrap();
+    let authorization = format!("Bearer {}", std::fs::read_to_string(file).unwrap());
+    let headers = [("Authorization", authorization.as_str())];
+    let answer = ask(port.parse().unwrap(), "GET", "/api/cron/refresh-tokens", &headers, "");
+    assert_eq!(answer.status, 200, "{answer:?}");
     demo.end(Signal::SIGTERM);
 }
 

@@ -1,4 +1,4 @@
-//! The checks before every handler, in this order: a free place, `Host`, then (in [`Client`], once the route is known) the
+//! The checks before every handler, in this order: a free place, a short head, `Host`, then (in [`Client`], once the route is known) the
 //! origin and the token, then the body.
 
 use std::net::IpAddr;
@@ -26,16 +26,24 @@ use crate::text::printable;
 const DISCARDED_BYTES: usize = 1024 * 1024;
 const DISCARDED_TIME: Duration = Duration::from_secs(2);
 
+/// The longest head of a request, in bytes.
+pub(super) const HEAD_BYTES: usize = 16 * 1024;
+
 /// Marks the requests of a connection beyond the limit.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Surplus;
 
-/// Refuses requests over a connection beyond the limit, and requests with the `Host` of another site.
+/// Refuses requests over a connection beyond the limit, with a long head, or with the `Host` of another site.
 pub(super) async fn check(State(app): State<App>, request: Request, next: Next) -> Response {
     if request.extensions().get::<Surplus>().is_some() {
         let error =
             format!("tbtokend serves at most {MAX_CONNECTIONS} connections at once, and all are in use");
         return HttpRefusal::of(ErrorCode::Busy, error).into_response();
+    }
+    if head_length(&request) > HEAD_BYTES {
+        let (status, code) = (StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, ErrorCode::BadRequest);
+        return HttpRefusal::new(status, code, "the head of the request is longer than 16 KiB")
+            .into_response();
     }
     // Probes send any name, and their answers hold one word.
     let is_probe = matches!(request.uri().path(), "/healthz" | "/readyz");
@@ -45,6 +53,11 @@ pub(super) async fn check(State(app): State<App>, request: Request, next: Next) 
         Ok(()) => next.run(request).await,
         Err(refused) => refused.into_response(),
     }
+}
+
+fn head_length(request: &Request) -> usize {
+    let headers = request.headers().iter().map(|(name, value)| name.as_str().len() + value.len());
+    request.uri().path_and_query().map_or(0, |path| path.as_str().len()) + headers.sum::<usize>()
 }
 
 /// Refuses the name of another site that was made to resolve to this machine (DNS rebinding). Addresses are allowed,

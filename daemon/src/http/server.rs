@@ -17,7 +17,7 @@ use tokio_util::task::TaskTracker;
 use tower::ServiceExt as _;
 use tracing::{debug, error, info, warn};
 
-use super::guard::Surplus;
+use super::guard::{HEAD_BYTES, Surplus};
 use super::listener::Listener;
 use super::routes::{Shared, router};
 use super::settings::{AccessRules, Settings};
@@ -34,9 +34,6 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// The shortest time between two log lines about a failure to accept.
 const ACCEPT_SILENCE: Duration = Duration::from_secs(60);
-
-/// The longest head of a request, in bytes.
-const HEAD_BYTES: usize = 16 * 1024;
 
 /// The most connections beyond the limit that get an answer; more are closed without one.
 const MAX_SURPLUS: usize = 16;
@@ -158,7 +155,8 @@ async fn serve_connection<S>(
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(Duration::from_secs(REQUEST_SECONDS))
-        .max_buf_size(HEAD_BYTES)
+        // Up to this length the guard refuses a long head with a reason; beyond it the library does, without one.
+        .max_buf_size(4 * HEAD_BYTES)
         .keep_alive(!is_surplus)
         .serve_connection(TokioIo::new(stream), service);
     tokio::pin!(connection);

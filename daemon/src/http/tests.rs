@@ -8,6 +8,7 @@ use axum::Router;
 use axum::body::{Body, to_bytes};
 use axum::http::{HeaderMap, Request, StatusCode};
 use chrono::{DateTime, TimeDelta, Utc};
+use futures_util::StreamExt as _;
 use serde_json::{Value, json};
 use tbtoken_proto as proto;
 use tempfile::TempDir;
@@ -40,7 +41,7 @@ struct Site {
     seconds: Arc<AtomicI64>,
     shutdown: CancellationToken,
     _alive: watch::Sender<Instant>,
-    _folder: TempDir,
+    folder: TempDir,
 }
 
 struct Answer {
@@ -113,9 +114,9 @@ async fn site() -> Site {
         stuck_after: Duration::from_secs(3600),
         shutdown: shutdown.clone(),
     }));
-    tokio::spawn(scheduler.run(CancellationToken::new()));
+    tokio::spawn(scheduler.run(shutdown.clone()));
     let router = router(Arc::clone(&app), true, false);
-    Site { router, handle, app, access_rules, seconds, shutdown, _alive: alive, _folder: folder }
+    Site { router, handle, app, access_rules, seconds, shutdown, _alive: alive, folder }
 }
 
 /// Builds a site whose first pass is over.
@@ -137,11 +138,18 @@ impl Site {
         for secret in [ALL, READ, "canary", "CANARY"] {
             assert!(!everything.contains(secret), "{secret} in {everything}");
         }
-        assert!(answer.header("content-security-policy").starts_with("default-src 'none'"), "{everything}");
-        for name in ["referrer-policy", "cross-origin-opener-policy", "cross-origin-resource-policy"] {
-            assert!(answer.headers.contains_key(name), "{name}");
+        for (name, value) in [
+            (
+                "content-security-policy",
+                "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self' data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+            ),
+            ("x-content-type-options", "nosniff"),
+            ("referrer-policy", "no-referrer"),
+            ("cross-origin-opener-policy", "same-origin"),
+            ("cross-origin-resource-policy", "same-origin"),
+        ] {
+            assert_eq!(answer.header(name), value, "{name}");
         }
-        assert_eq!(answer.header("x-content-type-options"), "nosniff");
         assert!(["no-store", "no-cache"].contains(&answer.header("cache-control")));
         assert!(!answer.headers.contains_key("access-control-allow-origin"));
         answer
@@ -333,6 +341,10 @@ async fn a_body_is_json_short_and_in_time() {
     for kind in ["text/plain", "application/x-www-form-urlencoded", "application/jsonx", ""] {
         refused(&site.send(post(kind, status())).await, 415, "bad_request");
     }
+    // The token is checked before the type, and the type before the body.
+    let anonymous = request("POST", API, &[("content-type", "text/plain")], status());
+    refused(&site.send(anonymous).await, 401, "unauthorized");
+    refused(&site.send(post("text/plain", Body::from(vec![b' '; 100_000]))).await, 415, "bad_request");
     assert_eq!(site.send(post("Application/JSON; charset=utf-8", status())).await.status, 200);
     let padded = |length: usize| {
         let text = r#"{"action":"status","customers":"none"}"#;
@@ -349,8 +361,12 @@ async fn a_body_is_json_short_and_in_time() {
     let stalled = Body::from_stream(futures_util::stream::pending::<std::io::Result<Vec<u8>>>());
     refused(&site.send(post("application/json", stalled)).await, 408, "bad_request");
     assert!(begun.elapsed() < Duration::from_secs(11), "{:?}", begun.elapsed());
-    let endless = futures_util::stream::repeat_with(|| Ok::<_, std::io::Error>(vec![b' '; 4096]));
-    refused(&site.send(post("application/json", Body::from_stream(endless))).await, 413, "bad_request");
+    let endless = || futures_util::stream::repeat_with(|| Ok::<_, std::io::Error>(vec![b' '; 4096]));
+    refused(&site.send(post("application/json", Body::from_stream(endless()))).await, 413, "bad_request");
+    let begun = Instant::now();
+    let stalled = endless().take(17).chain(futures_util::stream::pending());
+    refused(&site.send(post("application/json", Body::from_stream(stalled))).await, 413, "bad_request");
+    assert!(begun.elapsed() < Duration::from_secs(3), "{:?}", begun.elapsed());
 }
 
 #[tokio::test]
@@ -369,6 +385,9 @@ async fn requests_beyond_the_limits_are_refused() {
         sending.push(site.router.clone().oneshot(list()).await.unwrap());
     }
     refused(&site.send(list()).await, 429, "busy");
+    let long = "x".repeat(17_000);
+    let answer = site.get("/healthz", &[("host", "evil.example"), ("cookie", &long)]).await;
+    refused(&answer, 431, "bad_request");
     assert_eq!(site.get(&format!("{API}?customers=none"), &[("authorization", &token)]).await.status, 200);
     sending.pop();
     assert_eq!(site.send(list()).await.status, 200);
@@ -432,6 +451,22 @@ async fn the_old_api_answers_as_its_documentation_shows() {
     assert_eq!((refreshed.status.as_u16(), &refreshed.json()["success"]), (200, &json!(true)));
     let events = site.get("/api/events?limit=1", &[("authorization", &token)]).await.json();
     assert_eq!(events["events"].as_array().unwrap().len(), 1);
+    let since = format!("/api/events?since={}", events["next"].as_u64().unwrap() - 2);
+    let events = site.get(&since, &[("authorization", &token)]).await.json();
+    assert_eq!(events["events"].as_array().unwrap().len(), 2);
+}
+
+#[tokio::test]
+async fn without_the_table_and_at_the_shutdown_a_refresh_is_refused() {
+    let site = ready().await;
+    let table = rusqlite::Connection::open(site.folder.path().join("customers.db")).unwrap();
+    table.execute_batch("DROP TABLE customer_settings").unwrap();
+    let answer = site.post(ALL, r#"{"action":"refresh","all":true}"#).await;
+    refused(&answer, 503, "store_unavailable");
+    assert!(answer.body.contains("has no table customer_settings"), "{}", answer.body);
+    assert_eq!(site.get("/readyz", &[]).await.body, "store\n");
+    site.shutdown.cancel();
+    refused(&site.post(ALL, r#"{"action":"refresh"}"#).await, 503, "shutting_down");
 }
 
 #[tokio::test]

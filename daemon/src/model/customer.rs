@@ -121,8 +121,11 @@ impl fmt::Display for Ineligibility {
         match self {
             Self::Refused(why) => f.write_str(why),
             Self::Blank(blank) => {
-                let verb = if blank.iter().filter(|is_blank| **is_blank).count() == 1 { "is" } else { "are" };
-                write!(f, "its {} {verb} blank", self.blank().unwrap_or_default())
+                let columns = self.blank().unwrap_or_default();
+                match blank.iter().filter(|is_blank| **is_blank).count() {
+                    1 => write!(f, "its {columns} is blank"),
+                    _ => write!(f, "its {columns} are blank"),
+                }
             }
         }
     }

@@ -25,7 +25,8 @@ In the dashboard:
   / s p e ?        filter, sort, problems only, events, all keys
   q Ctrl-C         end the demo and remove everything it made
 
-Without a terminal, or with --headless, it prints the commands of tbctl to try; Ctrl-C or SIGTERM ends it.
+Without a terminal, or with --headless, it prints the address of the admin page and the commands of tbctl to try;
+Ctrl-C or SIGTERM ends it.
 
 Environment:
   TBTOKEN_BIN_DIR  a folder with tbtokend, tbctl and tbtui; without it cargo builds them

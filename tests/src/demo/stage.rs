@@ -5,8 +5,9 @@
 //!
 //! If the demo is killed with SIGKILL, the kernel ends both children, if `setpriv` is installed; the folder stays.
 
-use std::fs::File;
+use std::fs::{File, Permissions};
 use std::io::{self, Write as _};
+use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
@@ -22,8 +23,9 @@ use tempfile::TempDir;
 use super::cast::Cast;
 use super::script::Script;
 use super::{Options, say};
+use crate::canary;
 use crate::harness::process::{Process, command_that_dies_with_us};
-use crate::harness::{Config, Signal, Table, binaries, wait};
+use crate::harness::{Config, Signal, Table, binaries, http, wait};
 
 /// How long a child may take to end after SIGTERM.
 const GRACE: Duration = Duration::from_secs(10);
@@ -49,7 +51,8 @@ pub(super) fn perform(options: Options) -> io::Result<()> {
     folder.disable_cleanup(options.keep);
 
     let cast = Cast::call();
-    let config = configuration(folder.path());
+    let port = http::free_port();
+    let config = configuration(folder.path(), port)?;
     let table = Table::at(&folder.path().join("customers.db"));
     table.create();
     table.insert(&cast.rows);
@@ -57,7 +60,7 @@ pub(super) fn perform(options: Options) -> io::Result<()> {
     let script = Script::play(&cast, &table);
 
     let outcome = if options.headless {
-        announce(folder.path(), &cast);
+        announce(folder.path(), &cast, port);
         next_reason.recv().map_err(io::Error::other)
     } else {
         show_dashboard(folder.path(), reasons, &next_reason)
@@ -106,15 +109,20 @@ fn listen_for_signals(reasons: Sender<EndReason>) -> io::Result<()> {
     Ok(())
 }
 
-/// Makes a configuration with short times, so that a viewer sees events soon.
-fn configuration(folder: &Path) -> Config {
+/// Makes a configuration with short times, so that a viewer sees events soon, and with the admin page at this port.
+fn configuration(folder: &Path, port: u16) -> io::Result<Config> {
+    let token = token_path(folder);
+    std::fs::write(&token, canary::password("of-the-admin-page-of-the-demo"))?;
+    std::fs::set_permissions(&token, Permissions::from_mode(0o600))?;
     let mut config = Config::in_folder(folder);
     config.set("schedule.interval", "10s");
     config.set("schedule.refresh_window", "20s");
     config.set("thingsboard.connect_timeout", "2s");
     config.set("thingsboard.request_timeout", "4s");
     config.set("log.level", "info");
-    config
+    config.set("http.listen", format!("127.0.0.1:{port}"));
+    config.set("http.token_file", token.display().to_string());
+    Ok(config)
 }
 
 fn start_daemon(folder: &Path, config: &Config, reasons: Sender<EndReason>) -> io::Result<Process> {
@@ -161,7 +169,7 @@ fn show_dashboard(
 }
 
 /// Prints what a person or a script can do without a dashboard.
-fn announce(folder: &Path, cast: &Cast) {
+fn announce(folder: &Path, cast: &Cast, port: u16) {
     let socket = socket_path(folder);
     let ctl = binaries::path("tbctl");
     let (socket, ctl) = (socket.display(), ctl.display());
@@ -170,6 +178,7 @@ fn announce(folder: &Path, cast: &Cast) {
     let text = format!(
         "socket: {socket}\n\
          log: {}\n\
+         page: http://127.0.0.1:{port}/admin/token-refresh, with the token in {}\n\
          \n\
          {customers} customers on {servers} fake ThingsBoards; their tokens live for 20 to 60 seconds. Try:\n\
          \n  \
@@ -178,7 +187,8 @@ fn announce(folder: &Path, cast: &Cast) {
            {ctl} --socket {socket} refresh\n\
          \n\
          Ctrl-C ends it.\n",
-        log.display()
+        log.display(),
+        token_path(folder).display()
     );
     let mut stdout = io::stdout();
     let _ = stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush());
@@ -186,6 +196,10 @@ fn announce(folder: &Path, cast: &Cast) {
 
 fn socket_path(folder: &Path) -> PathBuf {
     folder.join("control.sock")
+}
+
+fn token_path(folder: &Path) -> PathBuf {
+    folder.join("http-token")
 }
 
 fn log_path(folder: &Path) -> PathBuf {

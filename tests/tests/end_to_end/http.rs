@@ -9,6 +9,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use serde_json::json;
+use tbtoken_proto::HttpListener;
 use tbtoken_tests::canary;
 use tbtoken_tests::harness::http::{Answer, ask, connect, free_port, raw, read};
 use tbtoken_tests::harness::{Installation, Row, Signal};
@@ -118,13 +119,13 @@ fn a_head_that_is_ambiguous_or_too_long_ends_its_connection() {
         "POST {API} HTTP/1.1\r\nHost: localhost\r\nContent-Length: 5\r\nContent-Length: 6\r\n\r\n12345"
     );
     assert_eq!(raw(port, &two).status, 400);
-    let long = format!("GET {API} HTTP/1.1\r\nHost: localhost\r\nX: {}\r\n\r\n", "x".repeat(20_000));
-    assert_eq!(raw(port, &long).status, 431);
-    let long = format!(
-        "GET {API} HTTP/1.1\r\nHost: localhost\r\nX: {}\r\nConnection: close\r\n\r\n",
-        "x".repeat(12_000)
-    );
-    assert_eq!(raw(port, &long).status, 401);
+    let with_head_of = |length| {
+        let long = "x".repeat(length);
+        raw(port, &format!("GET {API} HTTP/1.1\r\nHost: localhost\r\nX: {long}\r\nConnection: close\r\n\r\n"))
+    };
+    assert_eq!(with_head_of(12_000).status, 401);
+    assert_eq!((with_head_of(20_000).status, &with_head_of(20_000).json()["success"]), (431, &json!(false)));
+    assert_eq!(with_head_of(100_000).status, 431);
     assert_eq!(raw(port, "\x16\x03\x01 this is no HTTP\r\n\r\n").status, 400);
 }
 
@@ -218,7 +219,36 @@ fn a_reload_takes_new_tokens_and_names_and_keeps_the_old_ones_when_they_are_bad(
     daemon.signal(Signal::SIGHUP);
     daemon.wait_for_log("a token has 32 to 256 printable ASCII characters");
     assert_eq!(get(port, API, &token("another")).status, 200);
+    std::fs::remove_file(installation.folder().join("write")).unwrap();
+    daemon.signal(Signal::SIGHUP);
+    daemon.wait_for_log("there is no file of that name");
+    assert_eq!(get(port, API, &token("another")).status, 200);
     assert!(!daemon.log().contains("-of-the-http-listener"));
+}
+
+#[test]
+fn a_listener_that_other_machines_can_reach_is_warned_about_everywhere() {
+    let port = free_port();
+    let installation = with_http(Installation::new(), port)
+        .with("http.listen", format!("0.0.0.0:{port}"))
+        .with("http.behind_proxy", true);
+    let mut daemon = installation.start();
+    let warning = format!("other machines can reach 0.0.0.0:{port}, which has no TLS");
+    daemon.wait_for_log(&warning);
+    daemon.wait_for_log("HTTP listens at");
+    let is_warned = |http: &HttpListener| http.warning.as_ref().is_some_and(|text| text.contains(&warning));
+    daemon.until("status warns", |status| status.daemon.http.as_ref().is_some_and(is_warned));
+    let said = installation.ctl(&["version"]).stdout;
+    assert!(said.contains(&warning), "{said}");
+    let config = installation.write_config();
+    let said = installation.tbtokend(&["doctor", "--config", config.to_str().unwrap()]).stdout;
+    assert!(said.contains("other machines can reach http.listen"), "{said}");
+    // A client that does not finish its request delays the end by two seconds at most.
+    let mut unfinished = connect(port);
+    unfinished.write_all(b"GET /healthz HTTP/1.1\r\nHost: loc").unwrap();
+    let began = Instant::now();
+    assert!(daemon.stop().success());
+    assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
 }
 
 #[test]

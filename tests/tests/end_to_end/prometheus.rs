@@ -75,6 +75,10 @@ fn packaging(file: &str) -> PathBuf {
     repository().join("packaging").join(file)
 }
 
+fn dashboard() -> Value {
+    serde_json::from_str(&fs::read_to_string(packaging("grafana/tbtokend.json")).unwrap()).unwrap()
+}
+
 #[test]
 fn rules_dashboard_and_page_name_only_metrics_that_the_daemon_exports() {
     let port = free_port();
@@ -90,8 +94,7 @@ fn rules_dashboard_and_page_name_only_metrics_that_the_daemon_exports() {
         families.contains(name) || of_histogram.is_some_and(|name| families.contains(name))
     };
     let rules = fs::read_to_string(packaging("prometheus/rules.yml")).unwrap();
-    let dashboard = fs::read_to_string(packaging("grafana/tbtokend.json")).unwrap();
-    let dashboard: Value = serde_json::from_str(&dashboard).unwrap();
+    let dashboard = dashboard();
     let mut expressions = Vec::new();
     for key in ["expr", "query", "definition"] {
         texts(&dashboard, key, &mut expressions);
@@ -205,5 +208,16 @@ fn prometheus_scrapes_the_daemon_and_its_rules_are_evaluated() {
         let holds = wait::poll(wait::TIMEOUT, || (value(query)? == expected).then_some(()));
         let log = || fs::read_to_string(&log).unwrap();
         assert!(holds.is_some(), "{query} is {:?}, not {expected}: {}", value(query), log());
+    }
+    // It understands every expression of the dashboard, with values for Grafana's variables.
+    let (dashboard, mut expressions) = (dashboard(), Vec::new());
+    texts(&dashboard, "expr", &mut expressions);
+    for expression in expressions {
+        let query =
+            ["$job", "$instance"].iter().fold(expression.to_owned(), |text, name| text.replace(name, ".*"));
+        let query = query.replace("$__rate_interval", "1m");
+        let encoded: String = query.bytes().map(|byte| format!("%{byte:02X}")).collect();
+        let answer = ask(own, "GET", &format!("/api/v1/query?query={encoded}"), &[], "");
+        assert_eq!(answer.status, 200, "{query}: {answer:?}");
     }
 }
