@@ -346,7 +346,7 @@ impl Plan {
 /// `now` or have a token to save do not count: the schedule tries them.
 pub fn next_due(state: &State, now: DateTime<Utc>, policy: &Policy) -> Option<DateTime<Utc>> {
     let later = |customer: &CustomerState| customer.verdict(now, policy).until().filter(|until| *until > now);
-    state.customers().values().filter_map(|customer| later(customer)).min()
+    state.customers().values().filter_map(later).min()
 }
 
 #[cfg(test)]

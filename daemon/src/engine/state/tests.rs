@@ -272,7 +272,7 @@ fn the_gate_of_a_server_changes_the_revision_only_when_it_moves() {
     apply(&mut state, 1, [moved(2, Breaker::Closed), moved(2, Breaker::Open)]);
     assert_eq!(state.revision(), before + 2);
     let gates: Vec<_> =
-        state.servers().iter().map(|(_, server)| (server.limit, server.breaker, server.revision)).collect();
+        state.servers().values().map(|server| (server.limit, server.breaker, server.revision)).collect();
     assert_eq!(gates, [(2, Breaker::Open, before + 2)]);
 }
 
