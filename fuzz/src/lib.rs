@@ -288,7 +288,11 @@ impl Answers {
             answer,
             client: Client::new(&settings).unwrap(),
             base: BaseUrl::parse(&url).unwrap(),
-            credentials: Credentials { url, username: "ops".to_owned(), password: Secret::new("x") },
+            credentials: Credentials {
+                url: url.into(),
+                username: "ops".to_owned(),
+                password: Secret::new("x"),
+            },
         }
     }
 

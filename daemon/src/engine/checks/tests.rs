@@ -158,7 +158,7 @@ fn each_token_comes_up_when_its_proof_is_so_old_and_not_all_at_once() {
 }
 
 fn names_of(state: &State) -> Vec<String> {
-    state.customers().keys().map(|id| id.to_string()).collect()
+    state.customers().keys().map(ToString::to_string).collect()
 }
 
 #[test]
