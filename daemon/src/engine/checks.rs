@@ -25,12 +25,13 @@ pub struct Check {
 
 /// The tokens to be checked now. If tokens of a server are in question, these. Otherwise a sample: the token with the
 /// oldest proof, and a dead one; or all tokens with a proof older than the configured age. The tokens of a server with an
-/// open breaker are checked only if one of the `probes` closes it, because it may have a new signing key then.
+/// open breaker are checked only if a probe closes it, because it may have a new signing key then. So it is added to the
+/// `probes`, even if no customer waits for it.
 pub fn checks(
     state: &State,
     now: DateTime<Utc>,
     policy: &Policy,
-    probes: &BTreeMap<ServerKey, BaseUrl>,
+    probes: &mut BTreeMap<ServerKey, BaseUrl>,
 ) -> Vec<Check> {
     let mut of_server: BTreeMap<&ServerKey, Vec<&CustomerState>> = BTreeMap::new();
     for customer in state.customers().values().filter(|customer| customer.is_checkable(now, policy)) {
@@ -41,13 +42,19 @@ pub fn checks(
         }
     }
     let chosen = of_server.into_iter().filter_map(|(key, customers)| {
-        let server = state.servers().get(key).filter(|server| match server.breaker {
-            Breaker::Closed => server.checks.may_begin(now, policy.interval),
-            Breaker::Open | Breaker::HalfOpen => probes.contains_key(key),
-        })?;
-        Some(choose(server, customers, now, policy))
+        let server = state.servers().get(key)?;
+        let is_down = server.breaker != Breaker::Closed;
+        if !is_down && !server.checks.may_begin(now, policy.interval) {
+            return None;
+        }
+        let chosen = choose(server, customers, now, policy).into_iter();
+        let chosen: Vec<Check> = chosen.filter_map(|customer| check(customer, policy)).collect();
+        if let Some(check) = chosen.first().filter(|_| is_down) {
+            probes.entry(key.clone()).or_insert_with(|| check.base.clone());
+        }
+        Some(chosen)
     });
-    chosen.flatten().filter_map(|customer| check(customer, policy)).collect()
+    chosen.flatten().collect()
 }
 
 fn choose<'a>(

@@ -152,7 +152,7 @@ pub fn plan(state: &State, now: DateTime<Utc>, policy: &Policy, selections: &[Se
     plan.writes_ledger = state.ledger().is_unwritten();
     // No operator waits for the answer of a check.
     if selections == [Selection::Due] {
-        plan.checks = checks(state, now, policy, &plan.probes);
+        plan.checks = checks(state, now, policy, &mut plan.probes);
     }
     // The token that ends first leads. Failing customers without a valid token come last, so that they do not delay the others.
     plan.attempts.sort_by_cached_key(|attempt| {

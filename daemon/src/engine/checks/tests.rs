@@ -120,8 +120,8 @@ fn no_token_in_its_window_is_checked_and_none_over_http_where_that_is_refused() 
     http.credentials.url = "http://tb.example".into();
     let state = self::state(VerifyTokens::Sample, vec![http]);
     let strict = Policy { require_https: true, ..Policy::of_a_minute() };
-    assert_eq!(checks(&state, after(0), &Policy::of_a_minute(), &BTreeMap::new()).len(), 1);
-    assert_eq!(checks(&state, after(0), &strict, &BTreeMap::new()).len(), 0);
+    assert_eq!(checks(&state, after(0), &Policy::of_a_minute(), &mut BTreeMap::new()).len(), 1);
+    assert_eq!(checks(&state, after(0), &strict, &mut BTreeMap::new()).len(), 0);
     let none = Customer { has_token: false, ..row("tb", "a") };
     assert_eq!(sampled(&self::state(VerifyTokens::Sample, vec![none]), 0).len(), 0);
 }
@@ -172,10 +172,16 @@ fn a_server_whose_breaker_is_not_closed_is_asked_as_soon_as_a_probe_closes_it() 
         state.apply(Event::GateMoved { server: server.clone(), limit: 4, breaker }, after(2), 0.5);
         assert_eq!(sampled(&state, 3), ["b"], "the pass holds it until the breaker is closed");
     }
-    // No customer needs the server, so nothing finds out whether it is back.
+    // No customer is due, but its tokens may have died meanwhile, so each poll finds out whether it is back.
     let mut state = of_one_server(VerifyTokens::Sample);
-    state.apply(Event::GateMoved { server, limit: 4, breaker: Breaker::Open }, after(2), 0.5);
-    assert!(sampled(&state, 600).is_empty());
+    state.apply(Event::GateMoved { server: server.clone(), limit: 4, breaker: Breaker::Open }, after(2), 0.5);
+    for (verify_tokens, probed) in [(VerifyTokens::Sample, vec![&server]), (VerifyTokens::Off, vec![])] {
+        let plan = plan(&state, after(600), &policy(verify_tokens), &[Selection::Due]);
+        assert_eq!(
+            (plan.probes.keys().collect::<Vec<_>>(), plan.checks.len()),
+            (probed.clone(), probed.len())
+        );
+    }
 }
 
 #[test]
