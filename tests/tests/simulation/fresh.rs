@@ -37,6 +37,7 @@ impl World {
             || !self.is_right(user)
             || row.is_tried_daily
             || !self.keeps_up(row.server)
+            || self.has_died_unseen(user)
             || self.is_misdated_past_knowing(user)
         {
             return;
@@ -54,6 +55,14 @@ impl World {
         self.violation("1", user, &what);
         // Reported once.
         self.rows.get_mut(&user).unwrap().excused_until = now + LONG;
+    }
+
+    /// Whether its token died early on a server that answers later than a check waits.
+    fn has_died_unseen(&self, user: usize) -> bool {
+        let row = &self.rows[&user];
+        self.servers[row.server].behaviour == Behaviour::Crawling
+            && row.expiry.is_some_and(|expiry| expiry >= self.machine_time())
+            && row.in_row.as_ref().is_some_and(|token| token.ends_at < self.true_time())
     }
 
     /// Whether this server can answer all of its customers in time. A slow server must serve all customers, due at once, within

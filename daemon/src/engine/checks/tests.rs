@@ -182,6 +182,9 @@ fn a_server_whose_breaker_is_not_closed_is_asked_as_soon_as_a_probe_closes_it() 
             (probed.clone(), probed.len())
         );
     }
+    // A bad probe counts like a check without an answer.
+    checked(&mut state, 600, "a", TokenAnswer::NoAnswer);
+    assert_eq!((sampled(&state, 630).len(), sampled(&state, 660).len()), (0, 1));
 }
 
 #[test]

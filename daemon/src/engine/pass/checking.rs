@@ -18,7 +18,7 @@ use crate::thingsboard::Logins;
 #[derive(Debug)]
 pub(super) struct TokenCheck {
     pub(super) check: Check,
-    token: Secret,
+    pub(super) token: Secret,
 }
 
 /// A call of the store that reads the tokens to be checked.

@@ -440,6 +440,11 @@ impl Queues {
         let mut facts = Vec::new();
         for mut server in std::mem::take(&mut self.queues) {
             let is_shut = gates.get(&server.key).is_none_or(Gate::is_shut);
+            let is_down = gates.get(&server.key).is_some_and(|gate| gate.breaker() != Breaker::Closed);
+            if let Some(check) = server.checks.pop_front().filter(|_| is_down) {
+                // The bad probe says it. The next one waits for an interval, like a check.
+                facts.push(Event::Checked { id: check.check.id, answer: TokenAnswer::NoAnswer });
+            }
             for (attempt, reason) in server.take_all() {
                 let is_leave_used = self.used_leaves.contains(&attempt.account);
                 let id: CustomerId = attempt.customer.id;

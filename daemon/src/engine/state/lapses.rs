@@ -71,7 +71,8 @@ impl CustomerState {
             Cause::Row
         } else if self.unsaved.is_some() || kind == Some(FailureKind::Database) {
             Cause::Store
-        } else if kind.is_some() || self.is_dead() {
+        } else if kind.is_some() || self.is_dead() || self.attempting {
+            // A server that has not answered yet holds the token up.
             Cause::Server
         } else if self.replaceable().is_some() {
             Cause::Clock

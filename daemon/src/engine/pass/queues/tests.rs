@@ -4,6 +4,7 @@ mod story;
 
 use super::super::super::credentials::{HeldCredentials, Outcome, Settings};
 use super::*;
+use crate::engine::checks::Check;
 use crate::model::{Credentials, Customer, FingerprintKey};
 use crate::store::{LedgerRead, Stamp};
 use crate::thingsboard::gate::Signal;
@@ -211,6 +212,7 @@ fn describe(fact: &Event) -> String {
             format!("{id} waits for {:?}", failure.kind())
         }
         Event::Deferred { id, why } => format!("{id} waits: {why:?}"),
+        Event::Checked { id, answer } => format!("{id} was checked: {answer:?}"),
         Event::CarriedOver { id, is_leave_used: false } => format!("{id} is carried over"),
         Event::CarriedOver { id, is_leave_used: true } => format!("{id} is carried over without leave"),
         other => panic!("{other:?}"),
@@ -483,6 +485,24 @@ fn a_server_whose_customers_all_wait_is_probed_as_planned() {
     stage.probe_ended(PROBE, Verdict::Bad);
     assert_eq!(stage.start_all(), Vec::<String>::new());
     assert_eq!(stage.drain(true), Vec::<String>::new());
+}
+
+#[test]
+fn p35_of_a_server_that_stays_down_one_check_ends_without_an_answer() {
+    let Attempt { customer, base, .. } = attempt("a", "a", "p");
+    let (row_url, username) = (customer.row_url, customer.credentials.username);
+    let check = Check { id: customer.id, base: base.clone(), row_url, username };
+    for (signal, facts) in [(Signal::Unanswered, vec!["a was checked: NoAnswer"]), (Signal::Answered, vec![])]
+    {
+        let mut stage = Stage::new(Vec::new());
+        stage.queues = Queues::new(&mut Plan { checks: vec![check.clone()], ..Plan::default() });
+        let mut gate = Gate::new(64);
+        let ticket = gate.enter().unwrap();
+        gate.leave(ticket, signal);
+        stage.gates = [(base.server_key(), gate)].into();
+        stage.queues.add_check(TokenCheck { check: check.clone(), token: Secret::new("t") });
+        assert_eq!(stage.drain(true), facts);
+    }
 }
 
 #[test]

@@ -129,3 +129,12 @@ fn a_dead_token_stays_dead_after_a_clock_step() {
     state.advance(after(21));
     assert_eq!(customer(&state, "a").status, TokenStatus::Expired);
 }
+
+#[test]
+fn the_time_in_which_a_server_has_not_answered_yet_is_the_servers() {
+    let mut state = state(vec![ending("a", 30)]);
+    let cause = |state: &State| customer(state, "a").lapse_cause(Conditions::healthy(TimeDelta::minutes(1)));
+    assert_eq!(cause(&state), Cause::Daemon);
+    apply(&mut state, 5, [Event::Attempting(id("a"))]);
+    assert_eq!(cause(&state), Cause::Server);
+}
