@@ -37,7 +37,8 @@ impl World {
             || !self.is_right(user)
             || row.is_tried_daily
             || !self.keeps_up(row.server)
-            || self.has_died_unseen(user)
+            // A check does not wait as long as such a server takes.
+            || (self.servers[row.server].behaviour == Behaviour::Crawling && self.has_died(user))
             || self.is_misdated_past_knowing(user)
         {
             return;
@@ -57,12 +58,17 @@ impl World {
         self.rows.get_mut(&user).unwrap().excused_until = now + LONG;
     }
 
-    /// Whether its token died early on a server that answers later than a check waits.
-    fn has_died_unseen(&self, user: usize) -> bool {
+    /// Whether its token died before its end.
+    pub(crate) fn has_died(&self, user: usize) -> bool {
         let row = &self.rows[&user];
-        self.servers[row.server].behaviour == Behaviour::Crawling
-            && row.expiry.is_some_and(|expiry| expiry >= self.machine_time())
+        row.expiry.is_some_and(|expiry| expiry >= self.machine_time())
             && row.in_row.as_ref().is_some_and(|token| token.ends_at < self.true_time())
+    }
+
+    /// The number of rows of its server.
+    pub(crate) fn rows_beside(&self, user: usize) -> u64 {
+        let server = self.rows[&user].server;
+        self.rows.values().filter(|row| row.server == server).count() as u64
     }
 
     /// Whether this server can answer all of its customers in time. A slow server must serve all customers, due at once, within

@@ -97,7 +97,11 @@ impl Daemon {
             let is_stopped = world.db.loop_state.is_some_and(|state| !state.runs());
             (world.started_at, world.stopped_at) = (Instant::now(), is_stopped.then(Instant::now));
             let users: Vec<usize> = world.rows.keys().copied().collect();
-            users.into_iter().for_each(|user| world.excuse_for(user, SHORT));
+            for user in users {
+                // It does not know yet which tokens are dead. A sample comes upon one in a round.
+                let round = if world.has_died(user) { 60 * world.rows_beside(user) } else { 0 };
+                world.excuse_for(user, SHORT + Duration::from_secs(round));
+            }
             (world.daemon, world.rng.next_u64(), (world.declared_life, world.budget))
         };
         let store = Memory { world: world.clone(), daemon: number, killed: killed.clone() };
