@@ -2,11 +2,13 @@
 
 use std::net::IpAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::TimeDelta;
 use lettre::message::Mailbox;
-use tokio_rustls::rustls::pki_types::CertificateDer;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::rustls::ClientConfig;
 use toml::{Table, Value};
 use url::{Host, Url};
 
@@ -20,6 +22,7 @@ use crate::notify::message::{Format, Frame};
 use crate::notify::webhook::{self, Webhook};
 use crate::notify::{Channel, Filter, Receiver, Settings, Times, mail};
 use crate::text::{printable, with_causes};
+use crate::tls::Trusted;
 use crate::{systemd, tls};
 
 /// The most receivers.
@@ -27,6 +30,9 @@ const MOST_RECEIVERS: usize = 16;
 
 /// The longest name of a receiver.
 const LONGEST_NAME: usize = 32;
+
+/// The longest link, in bytes: a chat must have room for the rest of a message.
+const LONGEST_LINK: usize = 500;
 
 /// The keys of mail alone.
 const MAIL_KEYS: [&str; 6] = [
@@ -66,8 +72,8 @@ pub(super) fn settings(unchecked: &Unchecked) -> Result<Option<Settings>, Config
     }
     let lead = time("notify.lead")?;
     let link = unchecked.text("notify.link")?;
-    if link.given().is_some_and(|link| Url::parse(link).is_err()) {
-        return Err(link.bad("write a URL, or nothing"));
+    if link.given().is_some_and(|link| Url::parse(link).is_err() || link.len() > LONGEST_LINK) {
+        return Err(link.bad("write a URL of at most 500 bytes, or nothing"));
     }
     if unchecked.receivers.len() > MOST_RECEIVERS {
         let count = unchecked.receivers.len().to_string();
@@ -113,6 +119,9 @@ fn receiver(unchecked: &Unchecked, name: Text<'_>) -> Result<Receiver, ConfigErr
     if !(1..=LONGEST_NAME).contains(&name.value.len()) || !name.value.bytes().all(is_name) {
         return Err(name.bad("a name has 1 to 32 of the characters a-z, 0-9 and -"));
     }
+    if name.value.ends_with("-secret") {
+        return Err(name.bad("a name does not end in -secret, as the systemd credentials of secrets do"));
+    }
     let severities = [("warning", Severity::Warning), ("critical", Severity::Critical)];
     let min_severity = unchecked.text("notify.receiver.min_severity")?;
     let min_severity = min_severity.choose(&severities, "use warning or critical")?;
@@ -144,11 +153,17 @@ fn secret_file(file: Text<'_>, credential: &str) -> Result<Option<PathBuf>, Conf
     Ok(file.path().or_else(|| systemd::credential(credential)))
 }
 
-fn authorities(file: Text<'_>) -> Result<Vec<CertificateDer<'static>>, ConfigError> {
+/// Trusts the authorities of the system and those in the file.
+fn tls(unchecked: &Unchecked) -> Result<ClientConfig, ConfigError> {
+    let file = unchecked.text("notify.receiver.ca_file")?;
     named_file::is_absolute(file)?;
-    let Some(path) = file.path() else { return Ok(Vec::new()) };
-    let pem = std::fs::read(path).map_err(|error| file.bad(format!("the file cannot be read: {error}")))?;
-    tls::certificates(&pem).ok_or_else(|| file.bad("the file holds no certificate in PEM form"))
+    let unreadable = |error| file.bad(format!("the file cannot be read: {error}"));
+    let pem = file.path().map(std::fs::read).transpose().map_err(unreadable)?;
+    let given = pem.map(|pem| {
+        tls::certificates(&pem).ok_or_else(|| file.bad("the file holds no certificate in PEM form"))
+    });
+    let trusted = Trusted::Authorities(given.transpose()?.unwrap_or_default());
+    tls::client_config(trusted).map_err(|error| file.bad(with_causes(&error)))
 }
 
 /// Refuses keys that would be ignored. Their values may be secrets.
@@ -172,10 +187,11 @@ fn mail(unchecked: &Unchecked, name: &str) -> Result<mail::Settings, ConfigError
         .ok_or_else(|| smtp.bad("write the mail server and its port, for example mail.example.com:587"))?;
     let is_local = host == "localhost" || host.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback());
     let tls = unchecked.text("notify.receiver.tls")?;
+    let encryption = || self::tls(unchecked).map(|tls| TlsConnector::from(Arc::new(tls)));
     let protection = match (tls.value, port) {
-        ("auto", 465) | ("implicit", _) => Protection::Implicit,
+        ("auto", 465) | ("implicit", _) => Protection::Implicit(encryption()?),
         ("auto", 25) if is_local => Protection::None,
-        ("auto" | "starttls", _) => Protection::Starttls,
+        ("auto" | "starttls", _) => Protection::Starttls(encryption()?),
         ("none", _) => Protection::None,
         _ => return Err(tls.bad("use auto, implicit, starttls or none")),
     };
@@ -185,7 +201,7 @@ fn mail(unchecked: &Unchecked, name: &str) -> Result<mail::Settings, ConfigError
     if user.given().is_none() {
         refuse(unchecked, &[password_file.key], "it needs notify.receiver.user")?;
     }
-    if user.given().is_some() && protection == Protection::None && !is_local {
+    if user.given().is_some() && matches!(protection, Protection::None) && !is_local {
         return Err(tls.bad(
             "a password is sent over TLS only; use starttls or implicit, or remove notify.receiver.user",
         ));
@@ -201,7 +217,14 @@ fn mail(unchecked: &Unchecked, name: &str) -> Result<mail::Settings, ConfigError
         }
     };
     let address = |key, text: &str| {
-        text.parse::<Mailbox>().map_err(|_| bad_value(key, text, "it is not a mail address"))
+        let mailbox = text.parse::<Mailbox>().ok();
+        mailbox.filter(|mailbox| AsRef::<str>::as_ref(&mailbox.email).is_ascii()).ok_or_else(|| {
+            bad_value(
+                key,
+                text,
+                "it is not a mail address; one with other characters than ASCII cannot be used",
+            )
+        })
     };
     let to = unchecked.list("notify.receiver.to")?;
     if to.is_empty() {
@@ -215,7 +238,6 @@ fn mail(unchecked: &Unchecked, name: &str) -> Result<mail::Settings, ConfigError
         login,
         from: address("notify.receiver.from", unchecked.text("notify.receiver.from")?.value)?,
         to: to.into_iter().map(|to| address("notify.receiver.to", to)).collect::<Result<_, _>>()?,
-        authorities: authorities(unchecked.text("notify.receiver.ca_file")?)?,
     })
 }
 
@@ -224,10 +246,6 @@ fn webhook(unchecked: &Unchecked, name: &str) -> Result<Webhook, ConfigError> {
     let formats = [("standard", Format::Standard), ("slack", Format::Slack), ("teams", Format::Teams)];
     let format =
         unchecked.text("notify.receiver.format")?.choose(&formats, "use standard, slack or teams")?;
-    if format != Format::Standard {
-        let why = "only messages of the format standard are signed";
-        refuse(unchecked, &["notify.receiver.secret_file"], why)?;
-    }
     let url_file = unchecked.text("notify.receiver.url_file")?;
     let key = url_file.key;
     if url_file.given().is_some() {
@@ -258,11 +276,15 @@ fn webhook(unchecked: &Unchecked, name: &str) -> Result<Webhook, ConfigError> {
     let secret = unchecked.text("notify.receiver.secret_file")?;
     let mut keys = Vec::new();
     if let Some(file) = secret_file(secret, &format!("notify-{name}-secret"))? {
+        if format != Format::Standard {
+            let why = "only messages of the format standard are signed; remove it";
+            return Err(bad_value(secret.key, &file.display().to_string(), why));
+        }
         for line in named_file::read_secrets(secret.key, &file)?.expose().lines() {
             let why = "each line must be whsec_ and 24 to 64 bytes in base64";
             keys.push(webhook::key(line).ok_or_else(|| bad_value(secret.key, "***", why))?);
         }
     }
-    Webhook::new(url, format, keys, authorities(unchecked.text("notify.receiver.ca_file")?)?)
-        .map_err(|error| bad_value(key, "***", with_causes(&*error)))
+    Webhook::new(url, format, keys, tls(unchecked)?)
+        .map_err(|error| bad_value(key, "***", with_causes(&error)))
 }
