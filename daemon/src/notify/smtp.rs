@@ -88,27 +88,27 @@ pub(super) trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
 
 impl<S: AsyncRead + AsyncWrite + Send + Unpin> Stream for S {}
 
-/// A conversation with a server that was greeted.
+/// A conversation that has begun.
 pub(super) struct Smtp {
     stream: BufReader<Box<dyn Stream>>,
     /// How this machine names itself.
-    hello: String,
+    name: String,
     /// What the server can do, in capitals.
     extensions: Vec<String>,
 }
 
 impl Smtp {
     /// Begins the conversation, once the server has spoken.
-    pub(super) async fn begin(stream: impl Stream + 'static, hello: String) -> Result<Self, Failure> {
+    pub(super) async fn begin(stream: impl Stream + 'static, name: String) -> Result<Self, Failure> {
         let stream = BufReader::new(Box::new(stream) as Box<dyn Stream>);
-        let mut smtp = Self { stream, hello, extensions: Vec::new() };
+        let mut smtp = Self { stream, name, extensions: Vec::new() };
         smtp.answer("the connection").await?;
-        smtp.greet().await?;
+        smtp.hello().await?;
         Ok(smtp)
     }
 
-    async fn greet(&mut self) -> Result<(), Failure> {
-        let lines = self.command("EHLO", &format!("EHLO {}", self.hello)).await?;
+    async fn hello(&mut self) -> Result<(), Failure> {
+        let lines = self.command("EHLO", &format!("EHLO {}", self.name)).await?;
         self.extensions = lines.iter().skip(1).map(|line| line.to_ascii_uppercase()).collect();
         Ok(())
     }
@@ -125,8 +125,8 @@ impl Smtp {
         }
         let stream = encrypt(tls, host, self.stream.into_inner()).await.map_err(fail)?;
         let stream = BufReader::new(Box::new(stream) as Box<dyn Stream>);
-        let mut smtp = Self { stream, hello: self.hello, extensions: Vec::new() };
-        smtp.greet().await?;
+        let mut smtp = Self { stream, name: self.name, extensions: Vec::new() };
+        smtp.hello().await?;
         Ok(smtp)
     }
 

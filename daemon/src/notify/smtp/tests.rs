@@ -5,9 +5,9 @@ use tokio::io::{DuplexStream, duplex};
 use super::*;
 
 /// A server that begins with the first text, and answers each of these lines. Returns what came that it did not expect.
-async fn play(server: DuplexStream, greeting: &str, script: &[(&str, &str)]) -> String {
+async fn play(server: DuplexStream, first: &str, script: &[(&str, &str)]) -> String {
     let mut stream = BufReader::new(server);
-    stream.write_all(greeting.as_bytes()).await.unwrap();
+    stream.write_all(first.as_bytes()).await.unwrap();
     for (expected, answer) in script {
         let mut came = String::new();
         while !came.ends_with(expected) && stream.read_line(&mut came).await.unwrap() > 0 {}
@@ -77,8 +77,8 @@ async fn nothing_is_sent_to_a_server_that_does_not_encrypt() {
     ] {
         let (client, server) = duplex(99_999);
         let talk = async { begin(client).await?.starttls(&tls, "mail.example").await.map(|_| ()) };
-        let first = (EHLO, &*format!("250-a\r\n{offer}"));
-        let script = [first, ("STARTTLS\r\n", answer)];
+        let hello = (EHLO, &*format!("250-a\r\n{offer}"));
+        let script = [hello, ("STARTTLS\r\n", answer)];
         let script = if answer.is_empty() { &script[..1] } else { &script[..] };
         let (told, unexpected) = tokio::join!(talk, play(server, "220 a\r\n", script));
         let told = told.unwrap_err().said();
