@@ -4,20 +4,25 @@ use tokio::io::{DuplexStream, duplex};
 
 use super::*;
 
+/// The clock is paused: the time is over as soon as nothing happens any more.
+async fn in_time<T>(read: impl Future<Output = io::Result<T>>) -> T {
+    timeout(CONNECT_TIMEOUT, read).await.expect("the client waits in vain").unwrap()
+}
+
 /// A server that begins with the first text, and answers each of these lines. Returns what came that it did not expect.
 async fn play(server: DuplexStream, first: &str, script: &[(&str, &str)]) -> String {
     let mut stream = BufReader::new(server);
     stream.write_all(first.as_bytes()).await.unwrap();
     for (expected, answer) in script {
         let mut came = String::new();
-        while !came.ends_with(expected) && stream.read_line(&mut came).await.unwrap() > 0 {}
+        while !came.ends_with(expected) && in_time(stream.read_line(&mut came)).await > 0 {}
         if came != *expected {
             return came;
         }
         stream.write_all(answer.as_bytes()).await.unwrap();
     }
     let mut rest = String::new();
-    stream.read_to_string(&mut rest).await.unwrap();
+    in_time(stream.read_to_string(&mut rest)).await;
     rest
 }
 
@@ -27,7 +32,7 @@ async fn begin(stream: DuplexStream) -> Result<Smtp, Failure> {
 
 const EHLO: &str = "EHLO h.example\r\n";
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_mail_is_sent_line_by_line_and_no_line_of_it_ends_it() {
     let (client, server) = duplex(99_999);
     let talk = async {
@@ -47,7 +52,7 @@ async fn a_mail_is_sent_line_by_line_and_no_line_of_it_ends_it() {
     assert_eq!(unexpected, "");
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_server_that_offers_only_login_gets_user_and_password_one_after_the_other() {
     let (client, server) = duplex(99_999);
     let talk = async { begin(client).await?.login("user", &Secret::new("canary")).await };
@@ -66,7 +71,7 @@ async fn a_server_that_offers_only_login_gets_user_and_password_one_after_the_ot
 }
 
 /// Neither a server without STARTTLS nor one that speaks out of turn gets anything, and above all no password.
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn nothing_is_sent_to_a_server_that_does_not_encrypt() {
     let tls = tls::client_config(tls::Trusted::AnyCertificate).unwrap();
     let tls = TlsConnector::from(std::sync::Arc::new(tls));
@@ -87,7 +92,7 @@ async fn nothing_is_sent_to_a_server_that_does_not_encrypt() {
     }
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn an_answer_without_end_or_sense_is_refused() {
     for answer in ["HTTP/1.1 400 Bad Request\r\n", "220", "2 2 0\r\n", "2200 a\r\n", &"220-a\r\n".repeat(999)]
     {
