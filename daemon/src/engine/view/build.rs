@@ -85,7 +85,11 @@ fn server_rows(state: &State, before: Option<&Snapshot>) -> Vec<Arc<ServerRow>> 
                 limit: server.limit,
                 breaker: words::breaker_state(server.breaker),
             };
-            Arc::new(ServerRow { revision: server.revision, server: server_shown, has_answered: server.has_answered })
+            Arc::new(ServerRow {
+                revision: server.revision,
+                server: server_shown,
+                has_answered: server.has_answered,
+            })
         })
     };
     state.servers().iter().map(row).collect()

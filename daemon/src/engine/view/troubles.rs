@@ -8,8 +8,8 @@ use chrono::{DateTime, TimeDelta, Utc};
 use strum::{EnumString, IntoStaticStr};
 use tbtoken_proto::{self as proto, BreakerState};
 
-use super::{ServerRow, Snapshot};
 use super::row::Row;
+use super::{ServerRow, Snapshot};
 use crate::clock::Clock;
 use crate::engine::counters::{Cause, Operation};
 use crate::text;
@@ -342,7 +342,8 @@ impl Evidence<'_> {
                 server.is_none_or(|row| row.has_answered)
             }
             Some(("dead_tokens", _)) => {
-                let is_its = |row: &Row| row.server.as_ref().is_some_and(|it| names(it.as_str(), dead_tokens));
+                let is_its =
+                    |row: &Row| row.server.as_ref().is_some_and(|it| names(it.as_str(), dead_tokens));
                 let started_at = snapshot.daemon.started_at;
                 let is_fine = |row: &Row| {
                     row.cause == Cause::Row || row.has_lapsed(self.now) || row.is_proven_since(started_at)
