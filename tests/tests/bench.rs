@@ -51,7 +51,7 @@ fn a_small_pass_is_measured_and_its_json_can_be_read() {
 
 #[test]
 fn a_pass_with_receivers_that_hang_is_measured_beside_one_without() {
-    let small = ["pass", "--customers", "30", "--hosts", "2", "--latency-ms", "1", "--brief", "--json"];
+    let small = ["pass", "--customers", "30", "--servers", "2", "--latency-ms", "1", "--brief", "--json"];
     let json = bench(&[&small[..], &["--hanging-receivers", "2"]].concat());
     let document: Value = serde_json::from_str(&json).unwrap();
     for (report, receivers) in document["reports"].as_array().unwrap().iter().zip([0, 2]) {
