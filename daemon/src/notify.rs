@@ -4,7 +4,6 @@
 pub mod mail;
 pub mod message;
 mod queue;
-mod smtp;
 #[cfg(test)]
 mod tests;
 mod timing;

@@ -2,13 +2,11 @@
 
 use std::net::IpAddr;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::TimeDelta;
 use lettre::message::Mailbox;
-use tokio_rustls::TlsConnector;
-use tokio_rustls::rustls::ClientConfig;
+use tokio_rustls::rustls::pki_types::CertificateDer;
 use toml::{Table, Value};
 use url::{Host, Url};
 
@@ -21,9 +19,9 @@ use crate::notify::mail::Protection;
 use crate::notify::message::{Format, Frame};
 use crate::notify::webhook::{self, Webhook};
 use crate::notify::{Channel, Filter, Receiver, Settings, Times, mail};
+use crate::systemd;
 use crate::text::{printable, with_causes};
-use crate::tls::Trusted;
-use crate::{systemd, tls};
+use crate::tls::{self, Trusted};
 
 /// The most receivers.
 const MOST_RECEIVERS: usize = 16;
@@ -153,17 +151,13 @@ fn secret_file(file: Text<'_>, credential: &str) -> Result<Option<PathBuf>, Conf
     Ok(file.path().or_else(|| systemd::credential(credential)))
 }
 
-/// Trusts the authorities of the system and those in the file.
-fn tls(unchecked: &Unchecked) -> Result<ClientConfig, ConfigError> {
+/// The certificates to trust besides those of the system.
+fn authorities(unchecked: &Unchecked) -> Result<Vec<CertificateDer<'static>>, ConfigError> {
     let file = unchecked.text("notify.receiver.ca_file")?;
     named_file::is_absolute(file)?;
-    let unreadable = |error| file.bad(format!("the file cannot be read: {error}"));
-    let pem = file.path().map(std::fs::read).transpose().map_err(unreadable)?;
-    let given = pem.map(|pem| {
-        tls::certificates(&pem).ok_or_else(|| file.bad("the file holds no certificate in PEM form"))
-    });
-    let trusted = Trusted::Authorities(given.transpose()?.unwrap_or_default());
-    tls::client_config(trusted).map_err(|error| file.bad(with_causes(&error)))
+    let Some(path) = file.path() else { return Ok(Vec::new()) };
+    let pem = std::fs::read(path).map_err(|error| file.bad(format!("the file cannot be read: {error}")))?;
+    tls::certificates(&pem).ok_or_else(|| file.bad("the file holds no certificate in PEM form"))
 }
 
 /// Refuses keys that would be ignored. Their values may be secrets.
@@ -187,11 +181,10 @@ fn mail(unchecked: &Unchecked, name: &str) -> Result<mail::Settings, ConfigError
         .ok_or_else(|| smtp.bad("write the mail server and its port, for example mail.example.com:587"))?;
     let is_local = host == "localhost" || host.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback());
     let tls = unchecked.text("notify.receiver.tls")?;
-    let encryption = || self::tls(unchecked).map(|tls| TlsConnector::from(Arc::new(tls)));
     let protection = match (tls.value, port) {
-        ("auto", 465) | ("implicit", _) => Protection::Implicit(encryption()?),
+        ("auto", 465) | ("implicit", _) => Protection::Implicit,
         ("auto", 25) if is_local => Protection::None,
-        ("auto" | "starttls", _) => Protection::Starttls(encryption()?),
+        ("auto" | "starttls", _) => Protection::Starttls,
         ("none", _) => Protection::None,
         _ => return Err(tls.bad("use auto, implicit, starttls or none")),
     };
@@ -201,7 +194,7 @@ fn mail(unchecked: &Unchecked, name: &str) -> Result<mail::Settings, ConfigError
     if user.given().is_none() {
         refuse(unchecked, &[password_file.key], "it needs notify.receiver.user")?;
     }
-    if user.given().is_some() && matches!(protection, Protection::None) && !is_local {
+    if user.given().is_some() && protection == Protection::None && !is_local {
         return Err(tls.bad(
             "a password is sent over TLS only; use starttls or implicit, or remove notify.receiver.user",
         ));
@@ -238,6 +231,7 @@ fn mail(unchecked: &Unchecked, name: &str) -> Result<mail::Settings, ConfigError
         login,
         from: address("notify.receiver.from", unchecked.text("notify.receiver.from")?.value)?,
         to: to.into_iter().map(|to| address("notify.receiver.to", to)).collect::<Result<_, _>>()?,
+        authorities: authorities(unchecked)?,
     })
 }
 
@@ -285,6 +279,7 @@ fn webhook(unchecked: &Unchecked, name: &str) -> Result<Webhook, ConfigError> {
             keys.push(webhook::key(line).ok_or_else(|| bad_value(secret.key, "***", why))?);
         }
     }
-    Webhook::new(url, format, keys, tls(unchecked)?)
-        .map_err(|error| bad_value(key, "***", with_causes(&error)))
+    let tls = tls::client_config(Trusted::Authorities(authorities(unchecked)?));
+    let tls = tls.map_err(|error| bad_value("notify.receiver.ca_file", "", with_causes(&error)))?;
+    Webhook::new(url, format, keys, tls).map_err(|error| bad_value(key, "***", with_causes(&error)))
 }

@@ -1,25 +1,38 @@
 //! Sends messages by mail.
 
+use lettre::address::Address;
 use lettre::message::Mailbox;
 use lettre::message::header::{ContentType, HeaderName, HeaderValue};
-use tokio_rustls::TlsConnector;
+use lettre::transport::smtp::Error;
+use lettre::transport::smtp::authentication::{Credentials, Mechanism};
+use lettre::transport::smtp::client::{AsyncSmtpConnection, Certificate, TlsParameters};
+use lettre::transport::smtp::commands::{Data, Mail as MailFrom, Rcpt};
+use lettre::transport::smtp::extension::ClientId;
+use tokio_rustls::rustls::pki_types::CertificateDer;
 
+use super::CONNECT_TIMEOUT;
 use super::message::{Frame, first_id, id};
 use super::queue::{Tried, TryResult};
-use super::smtp::{self, Failure, Smtp};
 use super::timing::{Event, Message};
 use crate::model::Secret;
 use crate::text::with_causes;
 
-/// The protection of a connection to a mail server.
-#[derive(Clone)]
+/// How a connection to a mail server is protected.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Protection {
     /// TLS from the first byte.
-    Implicit(TlsConnector),
+    Implicit,
     /// TLS by STARTTLS, without which nothing is sent.
-    Starttls(TlsConnector),
+    Starttls,
     /// None: for a mail server on this machine.
     None,
+}
+
+/// How this machine names itself: by its full name, or as the library does, because servers refuse a name without a domain.
+pub(super) fn hello(name: &str) -> ClientId {
+    let is_full =
+        name.contains('.') && name.bytes().all(|it| it.is_ascii_alphanumeric() || b".-".contains(&it));
+    if is_full { ClientId::Domain(name.to_owned()) } else { ClientId::default() }
 }
 
 /// Where and how mails are sent.
@@ -37,11 +50,34 @@ pub struct Settings {
     pub from: Mailbox,
     /// The recipients.
     pub to: Vec<Mailbox>,
+    /// Authorities to trust besides those of the system.
+    pub authorities: Vec<CertificateDer<'static>>,
+}
+
+/// A step of a conversation failed.
+struct Failure {
+    step: &'static str,
+    error: Error,
+}
+
+fn at(step: &'static str) -> impl Fn(Error) -> Failure {
+    move |error| Failure { step, error }
+}
+
+impl Failure {
+    /// What to say. Of a server's answer only the code is repeated, because the rest may repeat the password.
+    fn said(&self) -> String {
+        match self.error.status() {
+            Some(code) => format!("SMTP {code} to {}", self.step),
+            None if self.error.is_response() => format!("{}: unreadable answer", self.step),
+            None => format!("{}: {}", self.step, with_causes(&self.error)),
+        }
+    }
 }
 
 impl From<Failure> for Tried {
     fn from(failure: Failure) -> Self {
-        let result = match failure.is_permanent() {
+        let result = match failure.error.is_permanent() {
             true => TryResult::Rejected,
             false => TryResult::Again(None, Vec::new()),
         };
@@ -56,28 +92,42 @@ impl Settings {
     }
 
     /// Connects, and logs in if there is a login: over TLS, unless the server is on this machine.
-    async fn connect(&self, frame: &Frame) -> Result<Smtp, Failure> {
-        let failed = |why: String| Failure::Broken("connecting", why);
-        let unreachable = |error: std::io::Error| failed(with_causes(&error));
-        let stream = smtp::connect(&self.host, self.port).await.map_err(unreachable)?;
-        let hello = smtp::hello(&frame.host, stream.local_addr().map_err(unreachable)?.ip());
-        let mut smtp = match &self.protection {
-            Protection::Implicit(tls) => {
-                let stream = smtp::encrypt(tls, &self.host, stream).await.map_err(failed)?;
-                Smtp::begin(stream, hello).await?
-            }
-            Protection::Starttls(tls) => Smtp::begin(stream, hello).await?.starttls(tls, &self.host).await?,
-            Protection::None => Smtp::begin(stream, hello).await?,
+    async fn connect(&self, host: &str) -> Result<AsyncSmtpConnection, Failure> {
+        let hello = hello(host);
+        let server = (self.host.as_str(), self.port);
+        let tls = match self.protection {
+            Protection::None => None,
+            Protection::Implicit | Protection::Starttls => Some(self.tls().map_err(at("TLS"))?),
         };
-        if let Some((user, password)) = &self.login {
-            smtp.login(user, password).await?;
+        let (implicit, starttls) =
+            if self.protection == Protection::Implicit { (tls, None) } else { (None, tls) };
+        let mut connection =
+            AsyncSmtpConnection::connect_tokio1(server, Some(CONNECT_TIMEOUT), &hello, implicit, None)
+                .await
+                .map_err(at("EHLO"))?;
+        if let Some(tls) = starttls {
+            connection.starttls(tls, &hello).await.map_err(at("STARTTLS"))?;
         }
-        Ok(smtp)
+        if let Some((user, password)) = &self.login {
+            let login = Credentials::new(user.clone(), password.expose().to_owned());
+            connection.auth(&[Mechanism::Plain, Mechanism::Login], &login).await.map_err(at("AUTH"))?;
+        }
+        Ok(connection)
+    }
+
+    fn tls(&self) -> Result<TlsParameters, Error> {
+        let mut builder = TlsParameters::builder(self.host.clone());
+        for authority in &self.authorities {
+            builder = builder.add_root_certificate(Certificate::from_der(authority.to_vec())?);
+        }
+        builder.build_rustls()
     }
 
     /// Connects and logs in without sending a mail.
     pub(super) async fn probe(&self, frame: &Frame) -> Result<String, String> {
-        self.connect(frame).await.map_err(|failure| failure.said())?.quit().await;
+        let mut connection = self.connect(&frame.host).await.map_err(|failure| failure.said())?;
+        // The answer to QUIT changes nothing any more.
+        let _ = connection.quit().await;
         Ok(format!("EHLO{} accepted", if self.login.is_some() { " and AUTH" } else { "" }))
     }
 
@@ -87,29 +137,33 @@ impl Settings {
             Ok(mail) => mail,
             Err(error) => return Tried { said: with_causes(&error), result: TryResult::Rejected },
         };
-        let all = self.to.iter().map(|mailbox| mailbox.email.to_string());
-        let to: Vec<String> = all.filter(|to| recipients.is_empty() || recipients.contains(to)).collect();
-        self.deliver(to, &mail, frame).await.unwrap_or_else(Tried::from)
+        let to = self.to.iter().map(|mailbox| &mailbox.email);
+        let to: Vec<&Address> =
+            to.filter(|to| recipients.is_empty() || recipients.contains(&to.to_string())).collect();
+        self.deliver(&to, &mail, frame).await.unwrap_or_else(Tried::from)
     }
 
-    async fn deliver(&self, to: Vec<String>, mail: &[u8], frame: &Frame) -> Result<Tried, Failure> {
-        let mut smtp = self.connect(frame).await?;
-        smtp.command("MAIL FROM", &format!("MAIL FROM:<{}>", self.from.email)).await?;
+    async fn deliver(&self, to: &[&Address], mail: &[u8], frame: &Frame) -> Result<Tried, Failure> {
+        let mut connection = self.connect(&frame.host).await?;
+        let from = MailFrom::new(Some(self.from.email.clone()), Vec::new());
+        connection.command(from).await.map_err(at("MAIL FROM"))?;
         let (mut later, mut refusals, mut accepted) = (Vec::new(), Vec::new(), 0);
         for address in to {
-            match smtp.command("RCPT TO", &format!("RCPT TO:<{address}>")).await {
+            match connection.command(Rcpt::new((*address).clone(), Vec::new())).await {
                 Ok(_) => accepted += 1,
-                Err(failure @ Failure::Refused(..)) => {
-                    refusals.push(format!("{} for {address}", failure.said()));
-                    later.extend((!failure.is_permanent()).then_some(address));
+                Err(error) if error.status().is_none() => return Err(at("RCPT TO")(error)),
+                Err(error) => {
+                    later.extend(error.is_transient().then(|| address.to_string()));
+                    refusals.push(format!("{} for {address}", at("RCPT TO")(error).said()));
                 }
-                Err(failure) => return Err(failure),
             }
         }
         if accepted > 0 {
-            smtp.mail(mail).await?;
+            connection.command(Data).await.map_err(at("DATA"))?;
+            connection.message(mail).await.map_err(at("the message"))?;
         }
-        smtp.quit().await;
+        // The answer to QUIT changes nothing any more.
+        let _ = connection.quit().await;
         let refusals = (!refusals.is_empty()).then(|| refusals.join(", "));
         let said = refusals.clone().unwrap_or_else(|| "SMTP 250".to_owned());
         let result = match (accepted, later.is_empty()) {

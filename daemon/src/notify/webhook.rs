@@ -8,15 +8,18 @@ use base64::engine::general_purpose::STANDARD;
 use chrono::{DateTime, Utc};
 use reqwest::header::{CONTENT_TYPE, DATE, HeaderName, RETRY_AFTER};
 use reqwest::{Response, StatusCode, redirect};
+use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::rustls::ClientConfig;
+use tokio_rustls::rustls::pki_types::ServerName;
 use url::Url;
 
+use super::CONNECT_TIMEOUT;
 use super::message::{Format, Frame, id};
 use super::queue::{Tried, TryResult};
 use super::timing::Message;
-use super::{CONNECT_TIMEOUT, smtp};
 use crate::text::{self, with_causes};
+use crate::tls::{self, TlsContext};
 
 /// A webhook.
 #[derive(Clone)]
@@ -68,11 +71,19 @@ impl Webhook {
     pub(super) async fn probe(&self) -> Result<String, String> {
         let host = self.url.host_str().unwrap_or_default().trim_matches(['[', ']']);
         let port = self.url.port_or_known_default().unwrap_or(443);
-        let stream = smtp::connect(host, port).await.map_err(|error| with_causes(&error))?;
+        let stream = TcpStream::connect((host, port)).await.map_err(|error| with_causes(&error))?;
         if self.url.scheme() != "https" {
             return Ok("accepts connections, without TLS".to_owned());
         }
-        smtp::encrypt(&self.tls, host, stream).await?;
+        let name = ServerName::try_from(host.to_owned()).map_err(|error| error.to_string())?;
+        let encrypted = self.tls.connect(name, stream).await;
+        encrypted.map_err(|error| match error.get_ref().and_then(|it| it.downcast_ref()) {
+            Some(error) => {
+                let no_tls = "is it an address for http?";
+                tls::explain(error, TlsContext { host, ca_file: "notify.receiver.ca_file", no_tls })
+            }
+            None => with_causes(&error),
+        })?;
         Ok("has a valid certificate".to_owned())
     }
 

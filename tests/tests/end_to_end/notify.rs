@@ -243,7 +243,7 @@ fn a_password_is_sent_to_no_mail_server_without_tls() {
     let receiver = with_secret(receiver, installation.folder(), "password_file", &canary::password("right"));
     installation.config().set("notify.receiver", vec![toml::Value::Table(receiver)]);
     let daemon = installation.start();
-    daemon.wait_for_log("STARTTLS: the server does not offer it");
+    daemon.wait_for_log("STARTTLS is not supported on this server");
     let test = installation.ctl(&["notify", "test"]);
     assert!(test.code == Some(1) && test.stdout.contains("STARTTLS"), "{test:?}");
     for kind in ["auth", "rcpt", "mail"] {
