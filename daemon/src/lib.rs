@@ -134,18 +134,18 @@ async fn serve<S: Store>(
     let the_end = CancellationToken::new();
     let tasks = TaskTracker::new();
     let mut listeners = JoinSet::new();
-    let (tests, notifying) = config
+    let (receivers, notifying) = config
         .notify
         .map(|settings| {
-            let (tests, orders) = mpsc::channel(1);
+            let (receivers, orders) = mpsc::channel(1);
             let (store, handle, clock) = (scheduler.store(), handle.clone(), clock.clone());
             let task = notify::run(settings, store, handle, clock, orders, process.shutdown.clone());
-            (tests, tokio::spawn(task))
+            (receivers, tokio::spawn(task))
         })
         .unzip();
     for (access, socket) in sockets {
         let (handle, clock, end) = (handle.clone(), clock.clone(), the_end.clone());
-        let orders = Orders { reload: process.reload.0.clone(), tests: tests.clone() };
+        let orders = Orders { reload: process.reload.0.clone(), receivers: receivers.clone() };
         listeners.spawn(control::serve(socket, access, handle, clock, orders, end, tasks.clone()));
     }
     let watchdog = systemd::watchdog();
@@ -169,6 +169,7 @@ async fn serve<S: Store>(
         watchdog,
         alive,
         access_rules,
+        receivers,
         renewal: 2 * config.client.request_timeout,
         handle,
         log: process.log,

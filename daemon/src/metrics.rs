@@ -214,7 +214,9 @@ fn notifications(out: &mut Families<'_>) -> fmt::Result {
     });
     out.counters("notifications", "Messages about troubles, by what came of each try", outcomes)?;
     let queued = receivers.iter().map(|receiver| ([("receiver", receiver.name.as_str())], receiver.queued));
-    out.gauges("notifications_queued", "Messages about troubles that wait", queued)
+    out.gauges("notifications_queued", "Messages about troubles that wait", queued)?;
+    let up = receivers.iter().map(|it| ([("receiver", it.name.as_str())], i64::from(it.is_up)));
+    out.gauges("notifications_up", "Whether the receiver took the last message, and has not refused all", up)
 }
 
 fn servers(out: &mut Families<'_>, counts: &Counts) -> fmt::Result {

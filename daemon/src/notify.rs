@@ -32,7 +32,7 @@ use crate::engine::handle::Handle;
 use crate::engine::view::{Severity, Trouble};
 use crate::model::{NoticeChange, StoredNotice};
 use crate::store::{Store, StoreError};
-use crate::text::{short, with_causes};
+use crate::text::short;
 
 /// The time limit of one try.
 const TRY_TIMEOUT: Duration = Duration::from_secs(15);
@@ -92,7 +92,7 @@ impl Receiver {
         let probed = async {
             match &self.channel {
                 Channel::Mail(mail) => mail.probe(frame).await,
-                Channel::Webhook(webhook) => webhook.probe().await.map_err(|error| with_causes(&*error)),
+                Channel::Webhook(webhook) => webhook.probe().await,
             }
         };
         let too_late = |_| Err(format!("no answer within {} s", TRY_TIMEOUT.as_secs()));
@@ -150,6 +150,8 @@ pub struct ReceiverStatus {
     pub last_sent: Option<DateTime<Utc>>,
     /// Why the last try failed, if it did.
     pub last_error: Option<String>,
+    /// Whether it gets messages: it has taken the last one, and has not refused all.
+    pub is_up: bool,
 }
 
 /// How all receivers stand: counted in the whole process, like the lines that the log drops.
@@ -160,15 +162,23 @@ pub fn receivers() -> Vec<ReceiverStatus> {
     RECEIVERS.read().unwrap_or_else(PoisonError::into_inner).clone()
 }
 
-/// An order to test the receiver of that name, or all. The answer names each with what it said, and whether it took the
-/// message; none if there is no such receiver.
-#[derive(Debug)]
-pub struct Test {
-    /// The receiver.
-    pub receiver: Option<String>,
-    /// Takes the outcomes.
-    pub reply: oneshot::Sender<Vec<(String, Result<String, String>)>>,
+/// The receivers that did not take the last message, or want none.
+pub fn failing() -> Vec<String> {
+    receivers().into_iter().filter(|receiver| !receiver.is_up).map(|receiver| receiver.name).collect()
 }
+
+/// An order to the task.
+#[derive(Debug)]
+pub enum Order {
+    /// Tests the receiver of that name, or all. The answer names each with what it said, and whether it took the message; none
+    /// if there is no such receiver.
+    Test(Option<String>, oneshot::Sender<TestResults>),
+    /// Takes over how receivers of the same names are reached, with their secrets.
+    Reload(Settings),
+}
+
+/// The receivers that were tested, each with what it said.
+pub type TestResults = Vec<(String, Result<String, String>)>;
 
 impl Channel {
     async fn send(self, (message, recipients): Sending, frame: Arc<Frame>, now: DateTime<Utc>) -> Tried {
@@ -204,7 +214,7 @@ pub async fn run<S: Store>(
     store: Arc<S>,
     handle: Handle,
     clock: Clock,
-    mut tests: mpsc::Receiver<Test>,
+    mut orders: mpsc::Receiver<Order>,
     shutdown: CancellationToken,
 ) {
     let mut notifier = Notifier::new(&settings, clock);
@@ -213,7 +223,10 @@ pub async fn run<S: Store>(
         tokio::select! {
             biased;
             () = shutdown.cancelled() => break,
-            Some(test) = tests.recv() => notifier.test(test),
+            Some(order) = orders.recv() => match order {
+                Order::Test(receiver, reply) => notifier.test(receiver.as_deref(), reply),
+                Order::Reload(settings) => notifier.reload(&settings),
+            },
             Some(Ok((receiver, tried))) = notifier.tries.join_next() => notifier.tried(receiver, tried),
             Some(Ok(tested)) = notifier.tested.join_next() => notifier.note_test(tested),
             Some(Ok(done)) = notifier.storing.join_next() => notifier.stored(done),
@@ -286,12 +299,12 @@ impl Notifier {
             return;
         }
         let (snapshot, now) = (handle.snapshot(), self.clock.now());
-        let troubles = snapshot.troubles(now, self.lead, &self.timing.known());
+        let (troubles, evidence) = snapshot.troubles(now, self.lead, &self.timing.known());
         let queues = &mut self.queues;
         self.timing.observe(
             now,
             troubles,
-            |cause| snapshot.proves_end(cause),
+            |cause, is_seen| evidence.proves_end(cause, is_seen),
             |receiver, message| queues.get_mut(receiver).is_some_and(|queue| queue.push(message)),
         );
     }
@@ -320,14 +333,14 @@ impl Notifier {
     }
 
     /// Tests receivers at once, whatever waits for them.
-    fn test(&mut self, test: Test) {
+    fn test(&mut self, receiver: Option<&str>, reply: oneshot::Sender<TestResults>) {
         let now = self.clock.now();
         let trouble = Trouble::of("test".to_owned(), Severity::Warning);
         let number = rand::random();
         let message = Message { event: Event::Test, trouble, since: now, at: now, number };
         let mut tries = JoinSet::new();
         for (at, (queue, channel)) in self.queues.iter().zip(&self.channels).enumerate() {
-            if test.receiver.as_ref().is_none_or(|name| *name == queue.name) {
+            if receiver.is_none_or(|name| name == queue.name) {
                 let (channel, frame) = (channel.clone(), Arc::clone(&self.frame));
                 let (name, sending) = (queue.name.clone(), (message.clone(), Vec::new()));
                 tries.spawn(async move { (at, name, channel.send(sending, frame, now).await) });
@@ -342,11 +355,17 @@ impl Notifier {
                 _ => Err(tried.said.clone()),
             };
             // The client may have gone.
-            let _ = test
-                .reply
-                .send(tried.iter().map(|(_, name, tried)| (name.clone(), outcome(tried))).collect());
+            let _ = reply.send(tried.iter().map(|(_, name, tried)| (name.clone(), outcome(tried))).collect());
             tried.into_iter().map(|(at, _, tried)| (at, tried)).collect()
         });
+    }
+
+    fn reload(&mut self, settings: &Settings) {
+        for (queue, channel) in self.queues.iter().zip(&mut self.channels) {
+            if let Some(new) = settings.receivers.iter().find(|receiver| receiver.name == queue.name) {
+                *channel = new.channel.clone();
+            }
+        }
     }
 
     fn note_test(&mut self, tested: Vec<(usize, Tried)>) {
@@ -394,6 +413,11 @@ impl Notifier {
                     if let Some((at, queue)) = at.and_then(|at| Some((at, self.queues.get_mut(at)?))) {
                         queue.restore(&notice);
                         self.timing.restore(at, &notice);
+                    } else {
+                        // The configuration no longer names this receiver.
+                        let StoredNotice { receiver, cause, .. } = notice;
+                        let change = NoticeChange::Over { receiver: receiver.clone(), cause: cause.clone() };
+                        self.unstored.insert((receiver, cause), change);
                     }
                 }
             }
@@ -427,6 +451,7 @@ impl Notifier {
             outcomes: [("sent", queue.sent), ("failed", queue.failed), ("dropped", queue.dropped)],
             last_sent: queue.last_sent,
             last_error: queue.last_error.clone(),
+            is_up: !queue.is_stopped && queue.last_error.is_none(),
         };
         let all = self.queues.iter().zip(&self.channels).map(status).collect();
         *RECEIVERS.write().unwrap_or_else(PoisonError::into_inner) = all;
@@ -448,6 +473,7 @@ impl Notifier {
     }
 
     async fn last_tries(&mut self) {
+        self.queues.iter_mut().for_each(Queue::hurry);
         loop {
             self.send();
             let Some(done) = self.tries.join_next().await else { break };

@@ -13,6 +13,7 @@ use crate::config::{Config, Keys, Source};
 use crate::control::Reload;
 use crate::engine::handle::Handle;
 use crate::http::AccessRules;
+use crate::notify;
 use crate::systemd::Notifier;
 use crate::telemetry::{self, Log};
 use crate::text::with_causes;
@@ -37,6 +38,8 @@ pub struct Service {
     pub alive: watch::Sender<Instant>,
     /// The tokens and names that the HTTP listener accepts.
     pub access_rules: watch::Sender<AccessRules>,
+    /// To the receivers of messages; none if there is no receiver.
+    pub receivers: Option<mpsc::Sender<notify::Order>>,
     /// The longest silence of a healthy pass: the two requests of one renewal.
     pub renewal: Duration,
     /// The handle to the loop.
@@ -151,6 +154,10 @@ impl Service {
             })
         {
             telemetry::log_access_change();
+        }
+        if let (Some(settings), Some(receivers)) = (config.notify, &self.receivers) {
+            // Fails only at the shutdown.
+            let _ = receivers.send(notify::Order::Reload(settings)).await;
         }
         self.log.set_level(config.log_level);
         // Fails only if the loop has ended, which ends the process.

@@ -1,9 +1,10 @@
 //! Makes text from servers, tables and users safe to print.
 
 use std::error::Error;
+use std::time::Duration;
 
 use aws_lc_rs::digest::{SHA256, digest};
-use chrono::TimeDelta;
+use chrono::{DateTime, TimeDelta};
 
 /// The width of a text on a screen.
 pub use tbtoken_proto::fit::width;
@@ -50,6 +51,15 @@ pub fn with_causes(error: &dyn Error) -> String {
         cause = error.source();
     }
     printable(&text)
+}
+
+/// Reads `Retry-After`: seconds, or a date. A date is compared with the answer's own `Date`, not with the daemon's clock.
+pub fn retry_after(text: &str, date: Option<&str>) -> Option<Duration> {
+    let read = |text: &str| DateTime::parse_from_rfc2822(text.trim()).ok();
+    match text.trim().parse() {
+        Ok(seconds) => Some(Duration::from_secs(seconds)),
+        Err(_) => (read(text)? - read(date?)?).to_std().ok(),
+    }
 }
 
 /// Formats a length of time in its two largest units.

@@ -1,4 +1,5 @@
-//! TLS to servers: which certificates are accepted. Shared by the clients of ThingsBoard and SQL Server.
+//! TLS to servers: which certificates are accepted. Shared by the clients of ThingsBoard, SQL Server and
+//! receivers of messages.
 
 mod words;
 

@@ -365,6 +365,9 @@ pub struct Daemon {
     /// The HTTP listener; absent if none is configured.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub http: Option<HttpListener>,
+    /// The receivers of messages about troubles that did not take the last one; absent if there is none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub failing_receivers: Vec<String>,
     /// Renewals by login since the daemon started.
     #[serde(default)]
     pub renewals_by_login: u64,

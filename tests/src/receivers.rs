@@ -4,7 +4,6 @@ mod smtp;
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::sync::atomic::{AtomicU16, Ordering};
 use std::sync::{Arc, Mutex};
 
 use serde_json::Value;
@@ -41,11 +40,11 @@ impl Posted {
     }
 }
 
-/// A webhook that records what it gets, and answers with a status; with 0 it never answers.
+/// A webhook that records what it gets, and answers with a status and more headers; with 0 it never answers.
 #[derive(Debug)]
 pub struct Webhook {
     address: SocketAddr,
-    status: Arc<AtomicU16>,
+    answer: Arc<Mutex<(u16, String)>>,
     posted: Arc<Mutex<Vec<Posted>>>,
 }
 
@@ -58,7 +57,7 @@ impl Webhook {
     pub fn start() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
-        let status = Arc::new(AtomicU16::new(200));
+        let status = Arc::new(Mutex::new((200, String::new())));
         let posted = Arc::<Mutex<Vec<Posted>>>::default();
         let (answer, records) = (Arc::clone(&status), Arc::clone(&posted));
         // It ends with the process of the test.
@@ -68,7 +67,7 @@ impl Webhook {
                 std::thread::spawn(move || serve(stream, &answer, &records));
             }
         });
-        Self { address, status, posted }
+        Self { address, answer: status, posted }
     }
 
     /// Its URL.
@@ -77,9 +76,23 @@ impl Webhook {
         format!("http://{}/services/secret-part", self.address)
     }
 
+    /// The address of its socket.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
     /// Answers with this status from now on.
     pub fn answer(&self, status: u16) {
-        self.status.store(status, Ordering::SeqCst);
+        self.answer_with(status, "");
+    }
+
+    /// Answers with this status and these headers, each with its end of line, from now on.
+    ///
+    /// # Panics
+    /// If a thread of it has failed.
+    pub fn answer_with(&self, status: u16, headers: &str) {
+        *self.answer.lock().unwrap() = (status, headers.to_owned());
     }
 
     /// What it got so far.
@@ -109,7 +122,7 @@ impl Webhook {
     }
 }
 
-fn serve(stream: TcpStream, answer: &AtomicU16, records: &Mutex<Vec<Posted>>) {
+fn serve(stream: TcpStream, answer: &Mutex<(u16, String)>, records: &Mutex<Vec<Posted>>) {
     let mut reader = BufReader::new(&stream);
     let mut head = String::new();
     while reader.read_line(&mut head).is_ok_and(|read| read > 2) {}
@@ -122,13 +135,15 @@ fn serve(stream: TcpStream, answer: &AtomicU16, records: &Mutex<Vec<Posted>>) {
     canary::assert_clean("a webhook", &body);
     let body = String::from_utf8(body).unwrap();
     records.lock().unwrap().push(Posted { head, body });
-    match answer.load(Ordering::SeqCst) {
+    let (status, headers) = answer.lock().unwrap().clone();
+    match status {
         0 => {
             // Until the client gives up.
             let _ = reader.read(&mut [0]);
         }
         status => {
-            let _ = write!(&stream, "HTTP/1.1 {status} It\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
+            let rest = "Content-Length: 0\r\nConnection: close\r\n\r\n";
+            let _ = write!(&stream, "HTTP/1.1 {status} It\r\n{headers}{rest}");
         }
     }
 }

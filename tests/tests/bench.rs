@@ -50,6 +50,20 @@ fn a_small_pass_is_measured_and_its_json_can_be_read() {
 }
 
 #[test]
+fn a_pass_with_receivers_that_hang_is_measured_beside_one_without() {
+    let small = ["pass", "--customers", "30", "--servers", "2", "--latency-ms", "1", "--brief", "--json"];
+    let json = bench(&[&small[..], &["--hanging-receivers", "2"]].concat());
+    let document: Value = serde_json::from_str(&json).unwrap();
+    for (report, receivers) in document["reports"].as_array().unwrap().iter().zip([0, 2]) {
+        assert_eq!(report["setup"]["hanging_receivers"], receivers, "{json}");
+        let figures = report["figures"].as_array().unwrap();
+        let figure = |key: &str| figures.iter().find(|figure| figure["key"] == key).map(|it| &it["value"]);
+        assert_eq!(figure("not_fresh"), Some(&1.0.into()), "the parked one: {json}");
+        assert!(figure("delay_p99").is_some(), "{json}");
+    }
+}
+
+#[test]
 fn behind_tls_later_connections_resume_a_session() {
     let json = bench(&[
         "pass",

@@ -167,6 +167,7 @@ impl Overview {
             && self.summary == other.summary
             && self.trouble == other.trouble
             && self.daemon.store == other.daemon.store
+            && self.daemon.failing_receivers == other.daemon.failing_receivers
             && self.daemon.pid == other.daemon.pid
     }
 }

@@ -431,6 +431,23 @@ fn places(line: &str, pieces: &[&str]) -> Vec<Option<usize>> {
     pieces.iter().map(|piece| line.find(piece).map(|at| line[..at].chars().count())).collect()
 }
 
+/// The count of receivers that fail comes and goes with them, on a screen that is open.
+#[test]
+fn receivers_that_fail_are_counted() {
+    let size = (120, 30);
+    let mut app = app(size, status(vec![], noon()));
+    for (failing, shown) in
+        [(&["chat"][..], Some("1 receiver fails")), (&["a", "b"], Some("2 receivers fail")), (&[], None)]
+    {
+        let mut reply = status(vec![], noon());
+        reply.daemon.failing_receivers = failing.iter().map(|name| (*name).to_owned()).collect();
+        app.update(Input::Status(Box::new(reply)), noon());
+        let screen = text(&buffer(&app, size));
+        assert_eq!(screen.contains("receiver"), shown.is_some(), "{screen}");
+        assert!(shown.is_none_or(|shown| screen.contains(shown)), "{screen}");
+    }
+}
+
 /// Each piece of the header keeps its place when the text changes.
 #[test]
 fn the_pieces_of_the_header_keep_their_places() {

@@ -77,6 +77,7 @@ mod tests {
             key_mismatch: None,
             config_file: None,
             http: None,
+            failing_receivers: Vec::new(),
             renewals_by_login: 0,
             renewals_by_refresh_token: 0,
         };

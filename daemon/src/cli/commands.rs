@@ -8,7 +8,7 @@ use super::customers::{self, CustomersProblem};
 use super::{BAD_CONFIGURATION, COULD_NOT_START, Command, DoctorArgs, man, token};
 use crate::clock::Clock;
 use crate::config::{Config, Source};
-use crate::control::running_daemon;
+use crate::control::{receivers, running_daemon};
 use crate::store::schema;
 use crate::text::with_causes;
 use crate::{doctor, telemetry};
@@ -61,8 +61,14 @@ fn examine(arguments: &DoctorArgs, source: &Source) -> ExitCode {
         Ok(runtime) => runtime,
         Err(error) => return fail(&error, COULD_NOT_START),
     };
-    let running = running_daemon(&config.control.path)
-        .map(|daemon| doctor::RunningDaemon { config_file: daemon.config_file, store: daemon.store });
+    let running = running_daemon(&config.control.path).map(|daemon| {
+        let receivers = receivers(&config.control.path).into_iter();
+        doctor::RunningDaemon {
+            config_file: daemon.config_file,
+            store: daemon.store,
+            failing: receivers.filter_map(|receiver| Some((receiver.name, receiver.last_error?))).collect(),
+        }
+    });
     let report = runtime.block_on(doctor::examine(&config, &Clock::system(), running.as_ref()));
     runtime.shutdown_background();
     let text = if arguments.json { report.json() } else { report.to_string() };

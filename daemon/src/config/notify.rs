@@ -19,14 +19,18 @@ use crate::notify::mail::Protection;
 use crate::notify::message::{Format, Frame};
 use crate::notify::webhook::{self, Webhook};
 use crate::notify::{Channel, Filter, Receiver, Settings, Times, mail};
+use crate::systemd;
 use crate::text::{printable, with_causes};
-use crate::{systemd, tls};
+use crate::tls::{self, Trusted};
 
 /// The most receivers.
 const MOST_RECEIVERS: usize = 16;
 
 /// The longest name of a receiver.
 const LONGEST_NAME: usize = 32;
+
+/// The longest link, in bytes: a chat must have room for the rest of a message.
+const LONGEST_LINK: usize = 500;
 
 /// The keys of mail alone.
 const MAIL_KEYS: [&str; 6] = [
@@ -66,8 +70,8 @@ pub(super) fn settings(unchecked: &Unchecked) -> Result<Option<Settings>, Config
     }
     let lead = time("notify.lead")?;
     let link = unchecked.text("notify.link")?;
-    if link.given().is_some_and(|link| Url::parse(link).is_err()) {
-        return Err(link.bad("write a URL, or nothing"));
+    if link.given().is_some_and(|link| Url::parse(link).is_err() || link.len() > LONGEST_LINK) {
+        return Err(link.bad("write a URL of at most 500 bytes, or nothing"));
     }
     if unchecked.receivers.len() > MOST_RECEIVERS {
         let count = unchecked.receivers.len().to_string();
@@ -113,6 +117,9 @@ fn receiver(unchecked: &Unchecked, name: Text<'_>) -> Result<Receiver, ConfigErr
     if !(1..=LONGEST_NAME).contains(&name.value.len()) || !name.value.bytes().all(is_name) {
         return Err(name.bad("a name has 1 to 32 of the characters a-z, 0-9 and -"));
     }
+    if name.value.ends_with("-secret") {
+        return Err(name.bad("a name does not end in -secret, as the systemd credentials of secrets do"));
+    }
     let severities = [("warning", Severity::Warning), ("critical", Severity::Critical)];
     let min_severity = unchecked.text("notify.receiver.min_severity")?;
     let min_severity = min_severity.choose(&severities, "use warning or critical")?;
@@ -144,7 +151,9 @@ fn secret_file(file: Text<'_>, credential: &str) -> Result<Option<PathBuf>, Conf
     Ok(file.path().or_else(|| systemd::credential(credential)))
 }
 
-fn authorities(file: Text<'_>) -> Result<Vec<CertificateDer<'static>>, ConfigError> {
+/// The certificates to trust besides those of the system.
+fn authorities(unchecked: &Unchecked) -> Result<Vec<CertificateDer<'static>>, ConfigError> {
+    let file = unchecked.text("notify.receiver.ca_file")?;
     named_file::is_absolute(file)?;
     let Some(path) = file.path() else { return Ok(Vec::new()) };
     let pem = std::fs::read(path).map_err(|error| file.bad(format!("the file cannot be read: {error}")))?;
@@ -201,7 +210,14 @@ fn mail(unchecked: &Unchecked, name: &str) -> Result<mail::Settings, ConfigError
         }
     };
     let address = |key, text: &str| {
-        text.parse::<Mailbox>().map_err(|_| bad_value(key, text, "it is not a mail address"))
+        let mailbox = text.parse::<Mailbox>().ok();
+        mailbox.filter(|mailbox| AsRef::<str>::as_ref(&mailbox.email).is_ascii()).ok_or_else(|| {
+            bad_value(
+                key,
+                text,
+                "it is not a mail address; one with other characters than ASCII cannot be used",
+            )
+        })
     };
     let to = unchecked.list("notify.receiver.to")?;
     if to.is_empty() {
@@ -215,7 +231,7 @@ fn mail(unchecked: &Unchecked, name: &str) -> Result<mail::Settings, ConfigError
         login,
         from: address("notify.receiver.from", unchecked.text("notify.receiver.from")?.value)?,
         to: to.into_iter().map(|to| address("notify.receiver.to", to)).collect::<Result<_, _>>()?,
-        authorities: authorities(unchecked.text("notify.receiver.ca_file")?)?,
+        authorities: authorities(unchecked)?,
     })
 }
 
@@ -224,10 +240,6 @@ fn webhook(unchecked: &Unchecked, name: &str) -> Result<Webhook, ConfigError> {
     let formats = [("standard", Format::Standard), ("slack", Format::Slack), ("teams", Format::Teams)];
     let format =
         unchecked.text("notify.receiver.format")?.choose(&formats, "use standard, slack or teams")?;
-    if format != Format::Standard {
-        let why = "only messages of the format standard are signed";
-        refuse(unchecked, &["notify.receiver.secret_file"], why)?;
-    }
     let url_file = unchecked.text("notify.receiver.url_file")?;
     let key = url_file.key;
     if url_file.given().is_some() {
@@ -258,11 +270,16 @@ fn webhook(unchecked: &Unchecked, name: &str) -> Result<Webhook, ConfigError> {
     let secret = unchecked.text("notify.receiver.secret_file")?;
     let mut keys = Vec::new();
     if let Some(file) = secret_file(secret, &format!("notify-{name}-secret"))? {
+        if format != Format::Standard {
+            let why = "only messages of the format standard are signed; remove it";
+            return Err(bad_value(secret.key, &file.display().to_string(), why));
+        }
         for line in named_file::read_secrets(secret.key, &file)?.expose().lines() {
             let why = "each line must be whsec_ and 24 to 64 bytes in base64";
             keys.push(webhook::key(line).ok_or_else(|| bad_value(secret.key, "***", why))?);
         }
     }
-    Webhook::new(url, format, keys, authorities(unchecked.text("notify.receiver.ca_file")?)?)
-        .map_err(|error| bad_value(key, "***", with_causes(&*error)))
+    let tls = tls::client_config(Trusted::Authorities(authorities(unchecked)?));
+    let tls = tls.map_err(|error| bad_value("notify.receiver.ca_file", "", with_causes(&error)))?;
+    Webhook::new(url, format, keys, tls).map_err(|error| bad_value(key, "***", with_causes(&error)))
 }

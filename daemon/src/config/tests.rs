@@ -236,6 +236,7 @@ fn a_receiver_that_cannot_work_is_refused_with_its_key() {
         (mail, "to = [\"ops@example.com\\r\\nBcc: x@y.z\"]".to_owned(), "notify.receiver.to"),
         (mail, "from = \"no-address\"".to_owned(), "notify.receiver.from"),
         (mail, "name = \"Ops Mail\"".to_owned(), "notify.receiver.name"),
+        (mail, "name = \"ops-secret\"".to_owned(), "notify.receiver.name"),
         (mail, "kind = \"pigeon\"".to_owned(), "notify.receiver.kind"),
         (mail, "causes = [\"weather\"]".to_owned(), "notify.receiver.causes"),
         (mail, "min_severity = \"low\"".to_owned(), "notify.receiver.min_severity"),
@@ -264,6 +265,7 @@ fn a_receiver_that_cannot_work_is_refused_with_its_key() {
         ("[notify]\ngroup_wait = \"0s\"".to_owned(), "notify.group_wait"),
         ("[notify]\nresolve_wait = \"8d\"".to_owned(), "notify.resolve_wait"),
         ("[notify]\nrepeat_interval = \"1m\"".to_owned(), "notify.repeat_interval"),
+        (format!("[notify]\nlink = \"https://x/{}\"", "a".repeat(500)), "notify.link"),
         ("[notify]\nreceiver = [1]".to_owned(), "notify.receiver must be a section"),
         (format!("[[notify.receiver]]\n{mail}[[notify.receiver]]\n{mail}"), "two receivers"),
         (

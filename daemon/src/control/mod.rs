@@ -12,7 +12,7 @@ mod socket;
 
 pub use bind_error::BindError;
 pub(crate) use outgoing::Outgoing;
-pub use running::running_daemon;
+pub use running::{receivers, running_daemon};
 pub use server::serve;
 pub(crate) use session::Session;
 pub use session::{Access, Orders, Reload};

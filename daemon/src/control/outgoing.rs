@@ -8,6 +8,7 @@ use chrono::{DateTime, Utc};
 use tbtoken_proto as proto;
 
 use crate::engine::view::Snapshot;
+use crate::notify;
 
 /// The size of a piece, in bytes.
 const PIECE: usize = 64 * 1024;
@@ -65,10 +66,10 @@ impl Outgoing {
         now: DateTime<Utc>,
     ) -> io::Result<Self> {
         if query.customers != proto::Rows::All {
-            let outcome = snapshot.status(&query, now).map(proto::Reply::Status);
+            let outcome = snapshot.status(&query, now).map(with_receivers);
             return Self::line(&proto::Answer { id, outcome });
         }
-        let outcome = snapshot.status_without_customers(&query).map(proto::Reply::Status);
+        let outcome = snapshot.status_without_customers(&query).map(with_receivers);
         let refused = outcome.as_ref().err().map(|refusal| refusal.code);
         let mut head = to_line(&proto::Answer { id, outcome })?;
         match head.windows(NO_CUSTOMERS.len()).position(|bytes| bytes == NO_CUSTOMERS) {
@@ -115,6 +116,12 @@ impl Listing {
         }
         Ok(())
     }
+}
+
+/// Adds what no snapshot holds.
+fn with_receivers(mut status: proto::StatusReply) -> proto::Reply {
+    status.daemon.failing_receivers = notify::failing();
+    proto::Reply::Status(status)
 }
 
 /// Makes the line of an answer.

@@ -35,8 +35,8 @@ pub type Reload = Option<oneshot::Sender<Result<String, String>>>;
 pub struct Orders {
     /// Reads the configuration again.
     pub reload: mpsc::Sender<Reload>,
-    /// Tests receivers of messages; none if there is no receiver.
-    pub tests: Option<mpsc::Sender<notify::Test>>,
+    /// To the receivers of messages; none if there is no receiver.
+    pub receivers: Option<mpsc::Sender<notify::Order>>,
 }
 
 /// The session of one client.
@@ -79,7 +79,8 @@ impl Session {
             }
             proto::Request::Events { since, limit } => Ok(self.handle.snapshot().events(since, limit).into()),
             proto::Request::Version {} => {
-                let daemon = self.handle.snapshot().daemon.clone();
+                let mut daemon = self.handle.snapshot().daemon.clone();
+                daemon.failing_receivers = notify::failing();
                 Ok(proto::VersionReply { daemon }.into())
             }
             proto::Request::Metrics { format } => {
@@ -111,15 +112,16 @@ impl Session {
     /// Lists the receivers of messages, after a test of one or all of them.
     async fn notify(&self, test: Option<Option<String>>) -> Result<proto::Reply, proto::Refusal> {
         let refuse = |error: String| proto::Refusal::new(BadRequest, error);
-        let tests = self.orders("notify")?.tests.as_ref();
+        let orders = self.orders("notify")?.receivers.as_ref();
         let mut results = HashMap::new();
         if let Some(receiver) = test.clone() {
-            let tests = tests.ok_or_else(|| {
+            let orders = orders.ok_or_else(|| {
                 refuse("there is no receiver: add a section [[notify.receiver]] to the configuration and restart tbtokend".to_owned())
             })?;
             let (reply, answer) = oneshot::channel();
             let named = receiver.clone();
-            tests.send(notify::Test { receiver, reply }).await.map_err(|_| view::shutting_down())?;
+            let order = notify::Order::Test(receiver, reply);
+            orders.send(order).await.map_err(|_| view::shutting_down())?;
             results.extend(answer.await.map_err(|_| view::shutting_down())?);
             if let (Some(name), true) = (named, results.is_empty()) {
                 return Err(refuse(format!("there is no receiver {name:?}; tbctl notify list shows all")));

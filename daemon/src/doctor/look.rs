@@ -12,6 +12,7 @@ use super::report::Finding;
 use crate::config::Config;
 use crate::model::{BaseUrl, Secret, TokenAnswer, VerifyTokens};
 use crate::notify;
+use crate::text::printable;
 use crate::thingsboard::{Client, Logins as _};
 
 /// The most servers probed at a time.
@@ -135,12 +136,21 @@ fn unnoticed(server: &str) -> Finding {
     )
 }
 
-/// Returns a finding for each receiver of messages. Nothing is sent.
-pub(super) async fn receivers(config: &Config) -> Vec<Finding> {
+/// Returns a finding for each receiver of messages. Nothing is sent. Those that are `failing` did not take the last message of
+/// the running daemon.
+pub(super) async fn receivers(config: &Config, failing: &[(String, String)]) -> Vec<Finding> {
     let Some(settings) = &config.notify else { return Vec::new() };
     let check = "notify";
+    let last_error = |name: &str| failing.iter().find(|(failing, _)| failing == name).map(|(_, error)| error);
     let probe = async |receiver: &notify::Receiver| match receiver.probe(&settings.frame).await {
-        Ok(found) => Finding::ok(check, format!("{}: {found}", receiver.name)),
+        Ok(found) => match last_error(&receiver.name) {
+            None => Finding::ok(check, format!("{}: {found}", receiver.name)),
+            Some(error) => Finding::warning(
+                check,
+                format!("{}: {found}, but the last message failed: {}", receiver.name, printable(error)),
+                "Send a test: tbctl notify test",
+            ),
+        },
         Err(error) => Finding::error(
             check,
             format!("{}: {error}", receiver.name),

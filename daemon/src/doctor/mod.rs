@@ -31,6 +31,8 @@ pub struct RunningDaemon {
     pub config_file: Option<String>,
     /// Its store: the kind and the place.
     pub store: String,
+    /// The receivers of messages that did not take the last one, each with the error.
+    pub failing: Vec<(String, String)>,
 }
 
 /// Examines everything in this configuration. `running` is the daemon at its control socket.
@@ -89,7 +91,7 @@ pub async fn examine(config: &Config, clock: &Clock, running: Option<&RunningDae
             "Allow only your proxy to reach it; if the proxy runs on this machine, use 127.0.0.1.",
         ));
     }
-    findings.extend(look::receivers(config).await);
+    findings.extend(look::receivers(config, running.map_or(&[], |daemon| &daemon.failing)).await);
     Report { store, findings }
 }
 

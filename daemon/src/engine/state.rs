@@ -239,6 +239,10 @@ impl State {
             Event::Checked { id, answer } => self.token_checked(&id, answer, at),
             Event::CheckAbandoned(id) => self.check_abandoned(&id, at),
             Event::ServerRecovered(server) => {
+                let revision = self.customers.revision + 1;
+                if self.servers.get_mut(&server).is_some_and(|known| known.answered(revision)) {
+                    self.customers.revision = revision;
+                }
                 self.recovered.insert(server, at);
             }
             Event::GateMoved { server, limit, breaker } => {

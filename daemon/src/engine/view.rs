@@ -19,7 +19,7 @@ pub use tbtoken_proto::HttpListener;
 pub use self::counts::{Counts, OUTLASTING, ServerCounts, Tally};
 pub use self::replies::{refresh_refusal, refresh_reply, shutting_down, unknown};
 use self::row::Row;
-pub use self::troubles::{Severity, Trouble, title};
+pub use self::troubles::{Evidence, Severity, Trouble, title};
 use super::counters::{Counters, Operation};
 use super::history::NoticeChunks;
 use super::policy::Trigger;
@@ -101,6 +101,8 @@ pub struct Snapshot {
 struct ServerRow {
     revision: u64,
     server: proto::Server,
+    /// Whether it has answered this process.
+    has_answered: bool,
 }
 
 impl Snapshot {

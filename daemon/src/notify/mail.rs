@@ -28,6 +28,13 @@ pub enum Protection {
     None,
 }
 
+/// How this machine names itself: by its full name, or as the library does, because servers refuse a name without a domain.
+pub(super) fn hello(name: &str) -> ClientId {
+    let is_full =
+        name.contains('.') && name.bytes().all(|it| it.is_ascii_alphanumeric() || b".-".contains(&it));
+    if is_full { ClientId::Domain(name.to_owned()) } else { ClientId::default() }
+}
+
 /// Where and how mails are sent.
 #[derive(Clone)]
 pub struct Settings {
@@ -58,7 +65,7 @@ fn at(step: &'static str) -> impl Fn(Error) -> Failure {
 }
 
 impl Failure {
-    /// What to tell. Of a server's answer only the code is told, because the rest may repeat the password.
+    /// What to say. Of a server's answer only the code is repeated, because the rest may repeat the password.
     fn said(&self) -> String {
         match self.error.status() {
             Some(code) => format!("SMTP {code} to {}", self.step),
@@ -86,7 +93,7 @@ impl Settings {
 
     /// Connects, and logs in if there is a login: over TLS, unless the server is on this machine.
     async fn connect(&self, host: &str) -> Result<AsyncSmtpConnection, Failure> {
-        let hello = ClientId::Domain(host.to_owned());
+        let hello = hello(host);
         let server = (self.host.as_str(), self.port);
         let tls = match self.protection {
             Protection::None => None,
@@ -141,36 +148,31 @@ impl Settings {
         let from = MailFrom::new(Some(self.from.email.clone()), Vec::new());
         connection.command(from).await.map_err(at("MAIL FROM"))?;
         let (mut later, mut refusals, mut accepted) = (Vec::new(), Vec::new(), 0);
-        let mut is_permanent = true;
         for address in to {
             match connection.command(Rcpt::new((*address).clone(), Vec::new())).await {
                 Ok(_) => accepted += 1,
                 Err(error) if error.status().is_none() => return Err(at("RCPT TO")(error)),
                 Err(error) => {
-                    if error.is_transient() {
-                        later.push(address.to_string());
-                        is_permanent = false;
-                    }
+                    later.extend(error.is_transient().then(|| address.to_string()));
                     refusals.push(format!("{} for {address}", at("RCPT TO")(error).said()));
                 }
             }
         }
-        let refusals = (!refusals.is_empty()).then(|| refusals.join(", "));
-        if accepted == 0 {
-            let result = if is_permanent { TryResult::Rejected } else { TryResult::Again(None, Vec::new()) };
-            return Ok(Tried { said: refusals.unwrap_or_default(), result });
+        if accepted > 0 {
+            connection.command(Data).await.map_err(at("DATA"))?;
+            connection.message(mail).await.map_err(at("the message"))?;
         }
-        connection.command(Data).await.map_err(at("DATA"))?;
-        let answer = connection.message(mail).await.map_err(at("the message"))?;
+        // The answer to QUIT changes nothing any more.
         let _ = connection.quit().await;
-        Ok(match (later.is_empty(), refusals) {
-            (true, refusals) => {
-                Tried { said: format!("SMTP {}", answer.code()), result: TryResult::Sent(refusals) }
-            }
-            (false, refusals) => {
-                Tried { said: refusals.unwrap_or_default(), result: TryResult::Again(None, later) }
-            }
-        })
+        let refusals = (!refusals.is_empty()).then(|| refusals.join(", "));
+        let said = refusals.clone().unwrap_or_else(|| "SMTP 250".to_owned());
+        let result = match (accepted, later.is_empty()) {
+            (0, true) => TryResult::Rejected,
+            (0, false) => TryResult::Again(None, later),
+            (_, true) => TryResult::Sent(refusals),
+            (_, false) => TryResult::Partly(later),
+        };
+        Ok(Tried { said, result })
     }
 
     fn mail(&self, message: &Message, frame: &Frame) -> Result<Vec<u8>, lettre::error::Error> {

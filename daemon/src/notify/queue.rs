@@ -40,8 +40,10 @@ pub(super) struct Tried {
 pub(super) enum TryResult {
     /// The receiver has the message; perhaps some recipients have refused it, for people.
     Sent(Option<String>),
-    /// It is tried again, not before this time if the receiver said one. Only the recipients that are named still lack it;
-    /// if none is named, all that it was sent to do.
+    /// Some recipients have it; it is tried again for these.
+    Partly(Vec<String>),
+    /// No recipient has it. It is tried again for these, or if none is named for all that it was sent to; not before this time
+    /// if the receiver said one.
     Again(Option<Duration>, Vec<String>),
     /// The receiver rejects it.
     Rejected,
@@ -76,7 +78,8 @@ pub(super) struct Queue {
     on_its_way: Option<Waiting>,
     /// Until when the receiver wants no message.
     closed_until: Option<DateTime<Utc>>,
-    is_stopped: bool,
+    /// Whether the receiver wants no message at all.
+    pub(super) is_stopped: bool,
     /// Messages delivered.
     pub(super) sent: u64,
     /// Tries that failed.
@@ -188,12 +191,19 @@ impl Queue {
             TryResult::Again(said, left) => {
                 self.closed_until = said.and_then(|said| later(said.min(LONGEST_RETRY_AFTER)));
                 if !left.is_empty() {
-                    // The others know of it.
-                    self.delivered(message, now);
                     *recipients = left;
                 }
             }
-            TryResult::Gone => self.is_stopped = true,
+            TryResult::Partly(left) => {
+                self.delivered(message, now);
+                *recipients = left;
+            }
+            TryResult::Gone => {
+                let remedy = "it gets no more messages until a restart, or until a test: tbctl notify test";
+                self.last_error =
+                    self.last_error.take().map(|error| format!("{error}; {remedy} {}", self.name));
+                self.is_stopped = true;
+            }
             TryResult::Sent(_) => {}
         }
         if waiting.rejections >= REJECTED_TRIES {
@@ -215,14 +225,19 @@ impl Queue {
     pub(super) fn tested(&mut self, tried: Tried, now: DateTime<Utc>) {
         if let TryResult::Sent(refusals) = tried.result {
             (self.is_stopped, self.closed_until) = (false, None);
-            for waiting in &mut self.waiting {
-                (waiting.tries, waiting.next_try) = (0, None);
-            }
+            self.hurry();
             (self.last_sent, self.last_error) = (Some(now), refusals);
             self.sent += 1;
         } else {
             self.last_error = Some(tried.said);
             self.failed += 1;
+        }
+    }
+
+    /// Tries each message again at once, unless the receiver wants none now.
+    pub(super) fn hurry(&mut self) {
+        for waiting in &mut self.waiting {
+            (waiting.tries, waiting.next_try) = (0, None);
         }
     }
 

@@ -93,7 +93,7 @@ impl World {
             self.now += TimeDelta::seconds(1);
             let (now, receivers, evidence) = (self.now, &mut self.receivers, self.has_evidence);
             let offer = |at: usize, message| receivers[at].queue.push(message);
-            self.timing.observe(now, troubles.to_vec(), |_| evidence, offer);
+            self.timing.observe(now, troubles.to_vec(), |_, is_seen| is_seen || evidence, offer);
             for receiver in &mut self.receivers {
                 while let Some((message, _)) = receiver.queue.take(now) {
                     let result = match receiver.is_away {
@@ -174,7 +174,18 @@ fn growth_is_told_once_in_an_interval_and_a_repeat_after_hours() {
     let events: Vec<Event> = world.events(0).into_iter().map(|(_, event)| event).collect();
     use Event::{Firing, Grown, Repeat};
     assert_eq!(events, [Firing, Grown, Grown, Grown, Repeat, Repeat]);
-    assert_eq!(world.receivers[0].ids.len(), 6, "no two messages have one id");
+    // It shrinks, is told of so, and grows to the same number.
+    for customers in [100, 500] {
+        world.run(TimeDelta::hours(5), &[server("a", customers)]);
+    }
+    assert_eq!(world.events(0).last().map(|(_, event)| *event), Some(Repeat));
+    assert!(
+        world.events(0).iter().filter(|(_, event)| *event == Grown).count() == 4,
+        "{:?}",
+        world.events(0)
+    );
+    let told = world.events(0).len();
+    assert_eq!(world.receivers[0].ids.len(), told, "no two messages have one id");
     // A warning is repeated once a day.
     let mut world = World::new(vec![filter()]);
     world.run(TimeDelta::hours(25), &[Trouble { severity: Severity::Warning, ..server("a", 1) }]);
@@ -328,8 +339,7 @@ fn only_the_recipients_that_lack_a_mail_get_it_again() {
     let left = vec!["b@example.com".to_owned()];
     for (event, at) in [(Event::Firing, 0), (Event::Resolved, 5)] {
         queue.push(message(event, "server:a".to_owned(), 1));
-        let some = TryResult::Again(None, left.clone());
-        assert_eq!(fail(&mut queue, hours(at), some), (event, Vec::new()));
+        assert_eq!(fail(&mut queue, hours(at), TryResult::Partly(left.clone())), (event, Vec::new()));
         // The others know of it.
         let stored = queue.changes.pop().map(|change| matches!(change, NoticeChange::Known(_)));
         assert_eq!(stored, Some(event == Event::Firing));
@@ -338,6 +348,18 @@ fn only_the_recipients_that_lack_a_mail_get_it_again() {
         assert_eq!(fail(&mut queue, hours(at + 2), TryResult::Sent(None)), (event, left.clone()));
         assert!(queue.is_empty());
     }
+}
+
+/// A mail that one recipient refuses for now and the other for good has reached neither.
+#[test]
+fn a_mail_that_no_recipient_has_is_not_told_and_tried_for_some() {
+    let mut queue = Queue::new("r".to_owned(), true);
+    queue.push(message(Event::Firing, "server:a".to_owned(), 1));
+    let left = vec!["b@example.com".to_owned()];
+    fail(&mut queue, start(), TryResult::Again(None, left.clone()));
+    assert_eq!(queue.changes, []);
+    assert_eq!(fail(&mut queue, start() + TimeDelta::hours(1), TryResult::Sent(None)).1, left);
+    assert_eq!(queue.changes.len(), 1);
 }
 
 #[test]
@@ -500,8 +522,7 @@ async fn what_was_told_is_stored_at_the_end_though_a_receiver_hangs() {
     // It accepts connections, and never answers.
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}/", listener.local_addr().unwrap()).parse().unwrap();
-    let webhook = Webhook::new(url, Format::Slack, Vec::new(), Vec::new()).unwrap();
-    let channel = Channel::Webhook(Box::new(webhook));
+    let channel = Channel::Webhook(Box::new(webhook(url)));
     let mut settings = settings();
     settings.receivers.push(super::Receiver { name: "a".to_owned(), filter: filter(), channel });
     let mut notifier = Notifier::new(&settings, Clock::from_fn(start));
@@ -513,6 +534,116 @@ async fn what_was_told_is_stored_at_the_end_though_a_receiver_hangs() {
     notifier.finish(&store).await;
     assert!(began.elapsed() < LAST_MESSAGES);
     assert_eq!(store.read_notices().await.unwrap().unwrap().len(), 1);
+}
+
+fn webhook(url: url::Url) -> Webhook {
+    let tls = crate::tls::client_config(crate::tls::Trusted::AnyCertificate).unwrap();
+    Webhook::new(url, Format::Slack, Vec::new(), tls).unwrap()
+}
+
+/// What follows from an answer is decided by its status and `Retry-After` alone.
+#[tokio::test]
+async fn an_answer_of_a_webhook_says_what_follows() {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let webhook = webhook(format!("http://{}/hook", listener.local_addr().unwrap()).parse().unwrap());
+    let date = "Date: Mon, 30 Nov 2026 10:00:00 GMT\r\n";
+    let later = |seconds| TryResult::Again(Some(Duration::from_secs(seconds)), Vec::new());
+    for (status, headers, result) in [
+        (200, String::new(), TryResult::Sent(None)),
+        (202, String::new(), TryResult::Sent(None)),
+        // It is not followed.
+        (307, "Location: /elsewhere\r\n".to_owned(), TryResult::Rejected),
+        (404, String::new(), TryResult::Rejected),
+        (408, String::new(), again()),
+        (410, String::new(), TryResult::Gone),
+        (429, "Retry-After: 17\r\n".to_owned(), later(17)),
+        (503, format!("{date}Retry-After: Mon, 30 Nov 2026 10:05:00 GMT\r\n"), later(300)),
+        (503, format!("{date}Retry-After: Mon, 30 Nov 2026 09:00:00 GMT\r\n"), again()),
+    ] {
+        let answer = async {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let _ = stream.read(&mut [0; 9_999]).await.unwrap();
+            let answer = format!("HTTP/1.1 {status} It\r\n{headers}Content-Length: 0\r\n\r\n");
+            stream.write_all(answer.as_bytes()).await.unwrap();
+        };
+        let message = message(Event::Firing, "server:a".to_owned(), 1);
+        let frame = Frame::default();
+        let (tried, ()) = tokio::join!(webhook.send(&message, &frame, start()), answer);
+        assert_eq!(tried, Tried { said: format!("HTTP {status}"), result }, "{headers}");
+    }
+}
+
+#[test]
+fn a_receiver_that_wants_no_message_says_so_until_a_test() {
+    let mut queue = Queue::new("chat".to_owned(), true);
+    queue.push(message(Event::Firing, "server:a".to_owned(), 1));
+    fail(&mut queue, start(), TryResult::Gone);
+    assert!(queue.is_stopped && queue.last_error.as_ref().unwrap().contains("tbctl notify test chat"));
+    queue.tested(Tried { said: String::new(), result: TryResult::Sent(None) }, start());
+    assert!(!queue.is_stopped && queue.last_error.is_none());
+}
+
+#[tokio::test]
+async fn the_rows_of_a_receiver_that_is_gone_from_the_configuration_are_deleted() {
+    let mut notifier = Notifier::new(&settings(), Clock::from_fn(start));
+    let notice = StoredNotice {
+        receiver: "former".to_owned(),
+        cause: "store".to_owned(),
+        began: start(),
+        last_sent: start(),
+        severity: "critical".to_owned(),
+        customers: 0,
+        lapsed: 0,
+    };
+    notifier.stored((BTreeMap::new(), Ok(Some(vec![notice]))));
+    let over = NoticeChange::Over { receiver: "former".to_owned(), cause: "store".to_owned() };
+    assert_eq!(notifier.unstored.into_values().collect::<Vec<_>>(), [over]);
+}
+
+#[test]
+fn a_mail_server_gets_a_full_name_or_an_address() {
+    for (name, hello) in
+        [("tb.example.com", "tb.example.com"), ("tb", "[127.0.0.1]"), ("a b.example", "[127.0.0.1]")]
+    {
+        assert_eq!(mail::hello(name).to_string(), hello);
+    }
+}
+
+#[test]
+fn a_chat_makes_no_link_of_what_a_row_or_a_server_says_but_of_the_link() {
+    let worst = vec![("http://evil.example & www.evil.example".to_owned(), "ops".to_owned())];
+    let text = "see https://evil.example/a".to_owned();
+    let trouble = Trouble { worst, text, ..server("https://evil.example", 1) };
+    let message = Message { event: Event::Firing, trouble, since: start(), at: start(), number: 0 };
+    let link = "https://tokens.example.com/?a&b".to_owned();
+    let frame = Frame { host: "h".to_owned(), names: false, link: link.clone() };
+    let slack = frame.body(&message, Format::Slack)["text"].as_str().unwrap().to_owned();
+    assert!(slack.contains(&link.replace('&', "&amp;")), "{slack}");
+    let card = frame.body(&message, Format::Teams);
+    let card = &card["attachments"][0]["content"];
+    assert_eq!(card["actions"][0]["url"], link);
+    for text in [slack, card["body"].to_string()] {
+        assert!(!text.contains("://evil") && !text.contains("evil.example"), "{text}");
+    }
+    // A text that is cut ends before an entity, not in it.
+    let trouble = Trouble { remedy: "&".repeat(9_000), ..server("a", 1) };
+    let message = Message { trouble, ..message };
+    let slack = frame.body(&message, Format::Slack)["text"].as_str().unwrap().to_owned();
+    assert!(slack.chars().count() <= 2_000 && slack.ends_with("&amp;…"), "{slack}");
+}
+
+#[test]
+fn no_message_names_a_user_unless_it_may() {
+    let worst = vec![("c1".to_owned(), "Ops@example.com".to_owned()), ("c2".to_owned(), "a".to_owned())];
+    let text = "no user ops@example.com (ops%40example.com) at a server".to_owned();
+    let trouble = Trouble { worst, text, ..server("x", 2) };
+    let message = Message { event: Event::Firing, trouble, since: start(), at: start(), number: 0 };
+    let hidden = Frame::default();
+    for text in [hidden.text(&message), hidden.body(&message, Format::Standard).to_string()] {
+        assert!(text.contains("no user *** (***) at *** server"), "{text}");
+    }
+    let named = Frame { names: true, ..Frame::default() };
+    assert!(named.text(&message).contains("no user ops@example.com"));
 }
 
 proptest! {
@@ -558,10 +689,11 @@ proptest! {
 
 #[test]
 fn a_message_is_small_and_its_id_the_same_from_each_daemon() {
-    let worst = (0..10).map(|n| ("ä".repeat(900) + &n.to_string(), "u\n".repeat(900))).collect();
+    let worst = (0..10).map(|n| ("\u{10ffff}".repeat(900) + &n.to_string(), "@*".repeat(900))).collect();
     let long = Trouble { worst, text: "x\r\n".repeat(9_000), ..server(&"h".repeat(5_000), 312) };
     let message = Message { event: Event::Firing, trouble: long, since: start(), at: start(), number: 0 };
-    let frame = Frame { host: "h".to_owned(), names: true, link: "https://tokens.example.com".to_owned() };
+    let link = format!("https://tokens.example.com/{}", "a".repeat(470));
+    let frame = Frame { host: "h".repeat(64), names: true, link };
     for format in [Format::Standard, Format::Slack, Format::Teams] {
         let body = frame.body(&message, format).to_string();
         assert!(body.len() < 20_000, "{format:?}: {}", body.len());

@@ -137,12 +137,12 @@ impl Timing {
     }
 
     /// Takes over what is wrong at `now`, and offers each message that is due to its receiver; one that is not accepted is
-    /// offered again. `proves_end` says whether a trouble that this process never saw is over.
+    /// offered again. `proves_end` says whether a trouble that is not among them is over; it gets whether this process saw it.
     pub(super) fn observe(
         &mut self,
         now: DateTime<Utc>,
         troubles: Vec<Trouble>,
-        proves_end: impl Fn(&str) -> bool,
+        proves_end: impl Fn(&str, bool) -> bool,
         mut offer: impl FnMut(usize, Message) -> bool,
     ) {
         self.not_after(now);
@@ -180,7 +180,12 @@ impl Timing {
         }
     }
 
-    fn update(&mut self, now: DateTime<Utc>, troubles: Vec<Trouble>, proves_end: impl Fn(&str) -> bool) {
+    fn update(
+        &mut self,
+        now: DateTime<Utc>,
+        troubles: Vec<Trouble>,
+        proves_end: impl Fn(&str, bool) -> bool,
+    ) {
         let mut present = BTreeSet::new();
         for trouble in troubles {
             present.insert(trouble.cause.clone());
@@ -198,8 +203,8 @@ impl Timing {
             episode.trouble = trouble;
         }
         for (cause, episode) in self.episodes.iter_mut().filter(|(cause, _)| !present.contains(*cause)) {
-            if episode.is_seen || proves_end(cause) {
-                episode.over_since.get_or_insert(now);
+            if episode.over_since.is_none() && proves_end(cause, episode.is_seen) {
+                episode.over_since = Some(now);
             }
         }
     }
@@ -214,6 +219,10 @@ fn due(
     now: DateTime<Utc>,
 ) -> Option<Message> {
     let trouble = &episode.trouble;
+    // Two messages of one event are at least this time apart, so that its number tells them apart.
+    let nth = |time: TimeDelta| {
+        u64::try_from((now - episode.since).num_seconds() / time.num_seconds().max(1)).unwrap_or(0)
+    };
     let (event, number) = match (told, episode.over_since) {
         (Some(_), Some(over)) => (now >= over + times.resolve_wait).then_some((Event::Resolved, 0))?,
         (None, Some(_)) => return None,
@@ -231,16 +240,9 @@ fn due(
                 Severity::Critical => times.repeat_interval,
             };
             if has_grown && now >= told.at + times.group_interval {
-                let is_critical = trouble.severity == Severity::Critical;
-                (Event::Grown, u64::try_from(trouble.customers).unwrap_or(0) * 2 + u64::from(is_critical))
-            } else if now >= told.at + repeat {
-                (
-                    Event::Repeat,
-                    u64::try_from((now - episode.since).num_seconds() / repeat.num_seconds().max(1))
-                        .unwrap_or(0),
-                )
+                (Event::Grown, nth(times.group_interval))
             } else {
-                return None;
+                (now >= told.at + repeat).then_some((Event::Repeat, nth(times.repeat_interval)))?
             }
         }
     };

@@ -1,27 +1,25 @@
 //! Sends messages to webhooks.
 
-use std::error::Error;
 use std::sync::Arc;
-use std::time::Duration;
 
 use aws_lc_rs::hmac;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use chrono::{DateTime, Utc};
-use reqwest::header::{CONTENT_TYPE, RETRY_AFTER};
+use reqwest::header::{CONTENT_TYPE, DATE, HeaderName, RETRY_AFTER};
 use reqwest::{Response, StatusCode, redirect};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::rustls::ClientConfig;
-use tokio_rustls::rustls::pki_types::{CertificateDer, ServerName};
+use tokio_rustls::rustls::pki_types::ServerName;
 use url::Url;
 
 use super::CONNECT_TIMEOUT;
 use super::message::{Format, Frame, id};
 use super::queue::{Tried, TryResult};
 use super::timing::Message;
-use crate::text::with_causes;
-use crate::tls::{self, Trusted};
+use crate::text::{self, with_causes};
+use crate::tls::{self, TlsContext};
 
 /// A webhook.
 #[derive(Clone)]
@@ -31,7 +29,7 @@ pub struct Webhook {
     format: Format,
     /// The keys of signatures: one, or an old and a new one.
     keys: Vec<hmac::Key>,
-    tls: ClientConfig,
+    tls: TlsConnector,
     http: reqwest::Client,
 }
 
@@ -42,17 +40,16 @@ pub fn key(secret: &str) -> Option<hmac::Key> {
 }
 
 impl Webhook {
-    /// Makes a client. `authorities` are trusted besides those of the system, and so are certificates among them.
+    /// Makes a client.
     ///
     /// # Errors
-    /// TLS or HTTP cannot be set up.
+    /// HTTP cannot be set up.
     pub fn new(
         url: Url,
         format: Format,
         keys: Vec<hmac::Key>,
-        authorities: Vec<CertificateDer<'static>>,
-    ) -> Result<Self, Box<dyn Error>> {
-        let tls = tls::client_config(Trusted::Authorities(authorities))?;
+        tls: ClientConfig,
+    ) -> Result<Self, reqwest::Error> {
         let http = reqwest::Client::builder()
             .user_agent(concat!("tbtokend/", env!("CARGO_PKG_VERSION")))
             .connect_timeout(CONNECT_TIMEOUT)
@@ -62,7 +59,7 @@ impl Webhook {
             .pool_max_idle_per_host(0)
             .tls_backend_preconfigured(tls.clone())
             .build()?;
-        Ok(Self { url, format, keys, tls, http })
+        Ok(Self { url, format, keys, tls: Arc::new(tls).into(), http })
     }
 
     /// The part of the address that may be shown.
@@ -71,15 +68,22 @@ impl Webhook {
     }
 
     /// Connects, with TLS if the URL says so, and sends nothing: any request may post a message.
-    pub(super) async fn probe(&self) -> Result<String, Box<dyn Error>> {
+    pub(super) async fn probe(&self) -> Result<String, String> {
         let host = self.url.host_str().unwrap_or_default().trim_matches(['[', ']']);
         let port = self.url.port_or_known_default().unwrap_or(443);
-        let stream = TcpStream::connect((host, port)).await?;
+        let stream = TcpStream::connect((host, port)).await.map_err(|error| with_causes(&error))?;
         if self.url.scheme() != "https" {
             return Ok("accepts connections, without TLS".to_owned());
         }
-        let name = ServerName::try_from(host.to_owned())?;
-        TlsConnector::from(Arc::new(self.tls.clone())).connect(name, stream).await?;
+        let name = ServerName::try_from(host.to_owned()).map_err(|error| error.to_string())?;
+        let encrypted = self.tls.connect(name, stream).await;
+        encrypted.map_err(|error| match error.get_ref().and_then(|it| it.downcast_ref()) {
+            Some(error) => {
+                let no_tls = "is it an address for http?";
+                tls::explain(error, TlsContext { host, ca_file: "notify.receiver.ca_file", no_tls })
+            }
+            None => with_causes(&error),
+        })?;
         Ok("has a valid certificate".to_owned())
     }
 
@@ -112,14 +116,13 @@ fn signatures(keys: &[hmac::Key], id: &str, stamp: &str, body: &str) -> String {
 fn judge(response: &Response) -> Tried {
     let status = response.status();
     let said = format!("HTTP {}", status.as_u16());
-    let retry_after = || response.headers().get(RETRY_AFTER)?.to_str().ok()?.parse().ok();
+    let header = |name: HeaderName| response.headers().get(name)?.to_str().ok();
+    let retry_after = || text::retry_after(header(RETRY_AFTER)?, header(DATE));
     let may_pass = [StatusCode::REQUEST_TIMEOUT, StatusCode::TOO_MANY_REQUESTS].contains(&status);
     let result = match status {
         status if status.is_success() => TryResult::Sent(None),
         StatusCode::GONE => TryResult::Gone,
-        status if may_pass || status.is_server_error() => {
-            TryResult::Again(retry_after().map(Duration::from_secs), Vec::new())
-        }
+        status if may_pass || status.is_server_error() => TryResult::Again(retry_after(), Vec::new()),
         _ => TryResult::Rejected,
     };
     Tried { said, result }

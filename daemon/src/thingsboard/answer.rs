@@ -6,7 +6,6 @@
 
 use std::time::Duration;
 
-use chrono::DateTime;
 use serde::Deserialize;
 use url::Url;
 
@@ -223,14 +222,8 @@ fn read_unauthorized(answer: &Answer) -> Failure {
     }
 }
 
-/// Reads `Retry-After`: seconds, or a date. A date is compared with the answer's own `Date`, not with the daemon's clock.
 fn retry_after(answer: &Answer) -> Option<Duration> {
-    let text = answer.retry_after.as_deref()?.trim();
-    let date = |text: &str| DateTime::parse_from_rfc2822(text.trim()).ok();
-    let wait = match text.parse() {
-        Ok(seconds) => Duration::from_secs(seconds),
-        Err(_) => (date(text)? - date(answer.date.as_deref()?)?).to_std().ok()?,
-    };
+    let wait = crate::text::retry_after(answer.retry_after.as_deref()?, answer.date.as_deref())?;
     Some(wait.min(LONGEST_WAIT))
 }
 

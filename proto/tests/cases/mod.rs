@@ -192,6 +192,7 @@ fn daemon() -> Daemon {
         key_mismatch: None,
         config_file: None,
         http: None,
+        failing_receivers: Vec::new(),
         renewals_by_login: 12,
         renewals_by_refresh_token: 400,
     }
@@ -451,6 +452,7 @@ pub(crate) fn answers() -> Vec<(&'static str, Request, Answer)> {
         key_mismatch: Some("the key in tbtokend_key does not belong to the fingerprints".to_owned()),
         config_file: Some("/etc/tbtokend/config.toml".to_owned()),
         http: Some(http),
+        failing_receivers: vec!["chat".to_owned()],
         ..daemon()
     };
     let (content_type, text) = ("text/plain; version=0.0.4".to_owned(), "tbtokend_customers 20\n".to_owned());

@@ -58,7 +58,7 @@ pub fn run(arguments: &Arguments) -> ExitCode {
     }
     let reports = match &arguments.scenario {
         Scenario::ServeThingsboards | Scenario::ServeMssql => Vec::new(),
-        Scenario::Pass(options) => vec![scenario::pass::run(options)],
+        Scenario::Pass(options) => scenario::pass::run(options),
         Scenario::Rest(options) => vec![scenario::rest::run(options)],
         Scenario::Sick(options) => scenario::sick::run(options),
         Scenario::Herd(options) => vec![scenario::herd::run(options)],

@@ -75,6 +75,9 @@ pub(super) struct Pass {
     /// ThingsBoard servers that they are spread over
     #[arg(long, default_value_t = 10)]
     pub(super) servers: usize,
+    /// Run once more with so many receivers of messages that never answer, and with a customer to be told of
+    #[arg(long, default_value_t = 0)]
+    pub(super) hanging_receivers: usize,
 }
 
 #[derive(Debug, Clone, Args)]

@@ -14,6 +14,7 @@ use super::report::{Report, Unit};
 use super::usage::Watched;
 use super::world::{ServerSetup, World};
 use crate::harness::{Daemon, Installation, Row};
+use crate::receivers::Webhook;
 use crate::thingsboard::{Account, jwt};
 
 /// The longest wait before the benchmark fails.
@@ -71,6 +72,22 @@ impl Stage {
         let choice = StoreChoice::or_environment(common.store.as_ref());
         let (database, installation) = Database::fill(&choice, installation, &rows);
         Self { world, database, installation, customers, servers, latency: common.latency() }
+    }
+
+    /// Adds receivers of messages, which are told as soon as possible. They never answer.
+    pub(super) fn add_receivers(&mut self, receivers: &[Webhook]) {
+        let receiver = |(number, webhook): (usize, &Webhook)| {
+            webhook.answer(0);
+            let name = format!("receiver-{number}");
+            let keys =
+                [("name", name), ("url", webhook.url())].map(|(key, value)| (key.to_owned(), value.into()));
+            let kind = [("kind", "webhook"), ("format", "standard")]
+                .map(|(key, value)| (key.to_owned(), value.into()));
+            toml::Value::Table(keys.into_iter().chain(kind).collect())
+        };
+        let all: Vec<_> = receivers.iter().enumerate().map(receiver).collect();
+        self.installation.config().set("notify.receiver", all);
+        self.installation.config().set("notify.group_wait", "1s");
     }
 
     /// Starts the daemon.

@@ -19,13 +19,17 @@ def is_encrypted(server):
 
 
 class Recorder:
-    """Takes mails. A recipient that begins with 4 or 5 is refused for now, or for good."""
+    """Takes mails. A recipient that begins with 4 or 5 is refused once, or for good."""
+
+    refused = set()
 
     async def handle_RCPT(self, server, session, envelope, address, options):
         say("rcpt", tls=is_encrypted(server), to=address)
-        refusals = {"4": "451 later", "5": "550 no such user"}
-        if address[0] in refusals:
-            return refusals[address[0]]
+        if address[0] == "4" and address not in self.refused:
+            self.refused.add(address)
+            return "451 later"
+        if address[0] == "5":
+            return "550 no such user"
         envelope.rcpt_tos.append(address)
         return "250 OK"
 
@@ -44,7 +48,7 @@ def authenticate(server, session, envelope, mechanism, data):
 
 context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
 context.load_cert_chain(certificate, key)
-options = dict(authenticator=authenticate, auth_required=mode != "none", require_starttls=mode == "starttls")
+options = dict(authenticator=authenticate, auth_required=mode not in ("none", "plain"), require_starttls=mode == "starttls")
 
 
 class Server(Controller):

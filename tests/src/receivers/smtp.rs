@@ -40,8 +40,8 @@ pub struct SmtpServer {
 }
 
 impl SmtpServer {
-    /// Starts one: `starttls`, `implicit` (both want a login with a password that ends in `right`), or `none`. Its certificate
-    /// is written to the folder. `None` if no Python has aiosmtpd, which is said.
+    /// Starts one: `starttls`, `implicit` (both want a login with a password that ends in `right`), `none`, or `plain`, which
+    /// takes passwords without TLS. Its certificate is written to the folder. `None` if no Python has aiosmtpd, which is said.
     ///
     /// # Panics
     /// If it does not start.

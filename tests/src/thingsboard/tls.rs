@@ -138,6 +138,15 @@ impl TlsFront {
     /// If no port is free.
     #[must_use]
     pub fn new(server: &ThingsBoard, certificate: &Certificate) -> Self {
+        Self::before(server.address(), certificate)
+    }
+
+    /// Starts a proxy with this certificate in front of whatever listens at an address.
+    ///
+    /// # Panics
+    /// If no port is free.
+    #[must_use]
+    pub fn before(inner: SocketAddr, certificate: &Certificate) -> Self {
         let key = PrivateKeyDer::from(PrivatePkcs8KeyDer::from(certificate.key.serialize_der()));
         let config = ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
             .with_safe_default_protocol_versions()
@@ -149,7 +158,6 @@ impl TlsFront {
         let listener = std::net::TcpListener::bind(("127.0.0.1", 0)).expect("a port");
         let address = listener.local_addr().expect("a bound socket has an address");
         listener.set_nonblocking(true).expect("a listener for tokio");
-        let inner = server.address();
         let (handshakes, resumed) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicU64::new(0)));
         let counters = (Arc::clone(&handshakes), Arc::clone(&resumed));
         let task = runtime().spawn(async move {

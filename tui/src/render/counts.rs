@@ -32,7 +32,7 @@ pub(super) fn render(frame: &mut Frame<'_>, app: &App, area: Rect) {
             if !overview.cron.running {
                 lines.push(Line::styled(theme.clip("loop STOPPED", area.width.into()), theme.alarm()));
             }
-            let mut pieces = summary::pieces(theme, &overview.summary);
+            let mut pieces = summary::pieces(theme, overview);
             pieces.sort_by_key(|piece| piece.rank);
             let room = usize::from(area.height).saturating_sub(lines.len()).max(1);
             lines.extend(arrange_pieces(pieces, area.width.into(), room));

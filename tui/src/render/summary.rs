@@ -4,10 +4,11 @@ use ratatui::Frame;
 use ratatui::layout::Rect;
 use ratatui::style::Style;
 use ratatui::text::Span;
-use tbtoken_proto::{Summary, TokenStatus};
+use tbtoken_proto::TokenStatus;
 
 use super::line::{self, Piece};
 use crate::app::App;
+use crate::snapshot::Overview;
 use crate::theme::Theme;
 
 /// ```text
@@ -16,12 +17,13 @@ use crate::theme::Theme;
 pub(super) fn render(frame: &mut Frame<'_>, app: &App, area: Rect) {
     let Some(overview) = &app.scene().snapshot.overview else { return };
     let area = Rect { x: area.x + 1, width: area.width.saturating_sub(1), ..area };
-    let line = line::fit(pieces(app.theme, &overview.summary), area.width.into(), &[3, 2]);
+    let line = line::fit(pieces(app.theme, overview), area.width.into(), &[3, 2]);
     frame.render_widget(line, area);
 }
 
 /// Returns the counts with their importance. Zeros are left out first, then counts that others imply, then valid ones.
-pub(super) fn pieces(theme: Theme, summary: &Summary) -> Vec<Piece<'static>> {
+pub(super) fn pieces(theme: Theme, overview: &Overview) -> Vec<Piece<'static>> {
+    let (summary, receivers) = (&overview.summary, overview.daemon.failing_receivers.len());
     let counts = [
         (5, summary.total, "total", Style::new()),
         (4, summary.valid, "valid", Style::new()),
@@ -41,7 +43,10 @@ pub(super) fn pieces(theme: Theme, summary: &Summary) -> Vec<Piece<'static>> {
             ],
         }
     };
-    // Former customers are rare, so the count is shown only if there are any.
-    let ineligible = (1, summary.ineligible, "ineligible", theme.warn());
-    counts.into_iter().chain([ineligible].into_iter().filter(|it| it.1 > 0)).map(piece).collect()
+    // These are rare, so the count is shown only if there are any.
+    let rare = [
+        (1, summary.ineligible, "ineligible", theme.warn()),
+        (2, receivers, if receivers == 1 { "receiver fails" } else { "receivers fail" }, theme.warn()),
+    ];
+    counts.into_iter().chain(rare.into_iter().filter(|it| it.1 > 0)).map(piece).collect()
 }

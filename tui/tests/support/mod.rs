@@ -288,6 +288,7 @@ pub fn status(customers: Vec<Customer>, now: DateTime<Utc>) -> StatusReply {
             key_mismatch: None,
             config_file: None,
             http: None,
+            failing_receivers: Vec::new(),
             renewals_by_login: 310,
             renewals_by_refresh_token: 51_204,
         },

@@ -23,6 +23,8 @@ pub type Servers = BTreeMap<ServerKey, Server>;
 pub struct Server {
     /// The error of its clock; none before its first token.
     pub skew: Option<Skew>,
+    /// Whether it has answered this process.
+    pub has_answered: bool,
     /// Its limit of logins.
     pub limit: u32,
     /// Its circuit breaker.
@@ -51,7 +53,8 @@ pub(super) fn replace_servers(servers: &mut Servers, used: &BTreeSet<&ServerKey>
 impl Server {
     fn new(revision: u64) -> Self {
         let (limit, breaker) = (Gate::INITIAL_LIMIT, Breaker::Closed);
-        Self { skew: None, limit, breaker, checks: Checks::default(), revision, warned: false }
+        let checks = Checks::default();
+        Self { skew: None, has_answered: false, limit, breaker, checks, revision, warned: false }
     }
 
     /// Sets the limit and the circuit breaker. Returns whether they changed.
@@ -63,6 +66,15 @@ impl Server {
         has_changed
     }
 
+    /// Notes that it has answered. Returns whether that is new.
+    pub(super) fn answered(&mut self, revision: u64) -> bool {
+        let is_new = !self.has_answered;
+        if is_new {
+            (self.has_answered, self.revision) = (true, revision);
+        }
+        is_new
+    }
+
     /// Takes over a measurement of its clock. Returns whether clients see another value, and a warning if one is due.
     pub(super) fn set_skew(&mut self, key: &ServerKey, skew: Skew, revision: u64) -> (bool, Option<String>) {
         // A token has whole seconds only. A measurement that agrees with the known one, and is no better, changes nothing.
@@ -72,7 +84,7 @@ impl Server {
         if !is_better {
             return (false, None);
         }
-        (self.skew, self.revision) = (Some(skew), revision);
+        (self.skew, self.has_answered, self.revision) = (Some(skew), true, revision);
         let off = skew.ahead.abs();
         if !self.warned && off > WARN_BEYOND {
             self.warned = true;

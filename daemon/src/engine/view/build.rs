@@ -85,7 +85,11 @@ fn server_rows(state: &State, before: Option<&Snapshot>) -> Vec<Arc<ServerRow>> 
                 limit: server.limit,
                 breaker: words::breaker_state(server.breaker),
             };
-            Arc::new(ServerRow { revision: server.revision, server: server_shown })
+            Arc::new(ServerRow {
+                revision: server.revision,
+                server: server_shown,
+                has_answered: server.has_answered,
+            })
         })
     };
     state.servers().iter().map(row).collect()
@@ -163,6 +167,7 @@ fn daemon(state: &State, identity: &Identity) -> proto::Daemon {
         key_mismatch: state.key_mismatch(),
         config_file: identity.config_file.clone(),
         http: identity.http.clone(),
+        failing_receivers: Vec::new(),
         renewals_by_login: renewals_by(RenewalMethod::Login),
         renewals_by_refresh_token: renewals_by(RenewalMethod::RefreshToken),
     }

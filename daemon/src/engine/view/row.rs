@@ -128,6 +128,12 @@ impl Row {
         self.check.is_some_and(|check| check.found == proto::CheckFound::Dead)
     }
 
+    /// Whether its token came since then, or was found to work.
+    pub(super) fn is_proven_since(&self, since: DateTime<Utc>) -> bool {
+        let works = |check: proto::Check| check.found == proto::CheckFound::Works;
+        self.last_success_at.is_some_and(|at| at >= since) || self.check.is_some_and(works)
+    }
+
     /// Returns it in the protocol's form. The minutes that are left depend on the time of the request.
     pub(super) fn at(&self, now: DateTime<Utc>) -> proto::Customer {
         proto::Customer {

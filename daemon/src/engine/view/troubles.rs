@@ -2,13 +2,14 @@
 //! lapses in the metrics.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
+use std::sync::Arc;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use strum::{EnumString, IntoStaticStr};
 use tbtoken_proto::{self as proto, BreakerState};
 
-use super::Snapshot;
 use super::row::Row;
+use super::{ServerRow, Snapshot};
 use crate::clock::Clock;
 use crate::engine::counters::{Cause, Operation};
 use crate::text;
@@ -121,6 +122,14 @@ fn down(server: &str) -> Group<'_> {
     ("server", Some(server), None)
 }
 
+fn dead_tokens(server: &str) -> Group<'_> {
+    ("dead_tokens", Some(server), None)
+}
+
+fn of_failure(sort: &'static str, row: &Row) -> Option<Group<'static>> {
+    row.failure.as_ref().map(|failure| (sort, None, Some(failure.kind)))
+}
+
 /// The customers of a group.
 #[derive(Debug, Default)]
 struct Members<'a> {
@@ -149,46 +158,61 @@ impl<'a> Members<'a> {
     }
 }
 
+/// What shows whether a trouble is over that has no customer at the moment.
+#[derive(Debug)]
+pub struct Evidence<'a> {
+    snapshot: &'a Snapshot,
+    now: DateTime<Utc>,
+    /// The known troubles of customers that still have no token, though another trouble may have them now.
+    lasting: HashSet<String>,
+    /// Whether a customer without a token was not tried yet by this process.
+    is_one_untried: bool,
+}
+
 impl Snapshot {
-    /// What is wrong at `now`. `known` are the causes of earlier troubles. A server stays a cause until it answers and all
-    /// its customers have tokens; a stopped loop until it is started. A server's tokens that end within `lead` count as
-    /// lapsed for the beginning of its trouble.
-    pub fn troubles(&self, now: DateTime<Utc>, lead: TimeDelta, known: &BTreeSet<String>) -> Vec<Trouble> {
-        let servers = self.servers_in_trouble(now, lead, known);
-        let mut groups: HashMap<Group<'_>, Members<'_>> =
-            servers.iter().map(|server| (down(server), Members::default())).collect();
+    /// What is wrong at `now`, and the evidence on what is not. `known` are the causes that were wrong before: a server stays one
+    /// until it answers and none of its customers lacks a token, and a stopped loop until it is started. A server's tokens that
+    /// end within `lead` count as lapsed for the beginning of its trouble.
+    pub fn troubles(
+        &self,
+        now: DateTime<Utc>,
+        lead: TimeDelta,
+        known: &BTreeSet<String>,
+    ) -> (Vec<Trouble>, Evidence<'_>) {
+        let (lasting, is_one_untried) = self.lasting(now);
+        let servers = self.servers_in_trouble(now, lead, &lasting, known);
         let is_clock_wrong = self.is_clock_wrong(now);
         let stays_stopped = self.conditions.is_stopped && known.contains(LOOP_STOPPED.0);
         let of_all =
             [self.store_group(), is_clock_wrong.then_some(CLOCK), stays_stopped.then_some(LOOP_STOPPED)];
-        groups.extend(of_all.into_iter().flatten().map(|group| (group, Members::default())));
+        let mut groups: HashMap<Group<'_>, Members<'_>> =
+            of_all.into_iter().flatten().map(|group| (group, Members::default())).collect();
         for row in self.rows.iter().map(AsRef::as_ref) {
             if let Some(group) = self.group_of(row, now, &servers, is_clock_wrong) {
                 groups.entry(group).or_default().add(row, now);
             }
         }
-        groups.into_iter().map(|(group, members)| self.trouble(group, members)).collect()
+        let troubles = groups.into_iter().map(|(group, members)| self.trouble(group, members)).collect();
+        let lasting = lasting.into_iter().map(cause).filter(|cause| known.contains(cause)).collect();
+        (troubles, Evidence { snapshot: self, now, lasting, is_one_untried })
     }
 
-    /// Whether this process has evidence that a trouble is over. An earlier process reported it, and this one has not seen
-    /// it. Evidence is: the server has answered, the customers were tried, the database has worked.
-    pub fn proves_end(&self, cause: &str) -> bool {
-        let is_read = self.tokens.as_of.is_some() && self.tokens.success;
-        match cause.split_once(':') {
-            _ if !is_read => false,
-            Some(("server", _)) => {
-                let is_it = |server: &proto::Server| self::cause(down(&server.name)) == cause;
-                let answered =
-                    self.servers.iter().find(|row| is_it(&row.server)).map(|row| row.server.skew_ms);
-                answered.is_none_or(|skew| skew.is_some())
-            }
-            None if ["store", "permission", "schema"].contains(&cause) => {
-                let was_used =
-                    |operation| self.counters.store.get(&operation).is_some_and(|times| times.count() > 0);
-                self.store_class.is_none() && was_used(Operation::Read) && was_used(Operation::Write)
-            }
-            _ => self.cron.last_run.is_some() && !self.cron.refreshing,
+    /// The troubles of which customers still have no token, whatever trouble has them now; and whether one was not tried yet.
+    fn lasting(&self, now: DateTime<Utc>) -> (HashSet<Group<'_>>, bool) {
+        let is_open = |row: &&Arc<ServerRow>| row.server.breaker != BreakerState::Closed;
+        let mut lasting: HashSet<Group<'_>> =
+            self.servers.iter().filter(is_open).map(|row| down(&row.server.name)).collect();
+        let mut is_one_untried = false;
+        let lapsed = |row: &&Row| row.cause != Cause::Row && row.has_lapsed(now);
+        for row in self.rows.iter().map(AsRef::as_ref).filter(lapsed) {
+            is_one_untried |= row.cause == Cause::Down;
+            lasting.extend(of_failure("failing", row));
+            let Some(server) = row.server.as_ref().map(|server| server.as_str()) else { continue };
+            // A database that rejects this row alone is no trouble of the server.
+            lasting.extend((row.cause != Cause::Store || self.store_class.is_some()).then_some(down(server)));
+            lasting.extend(row.is_refused().then_some(dead_tokens(server)));
         }
+        (lasting, is_one_untried)
     }
 
     fn store_group(&self) -> Option<Group<'static>> {
@@ -207,25 +231,19 @@ impl Snapshot {
         &self,
         now: DateTime<Utc>,
         lead: TimeDelta,
+        lasting: &HashSet<Group<'_>>,
         known: &BTreeSet<String>,
     ) -> HashSet<&str> {
-        // Servers of tokens that end soon, and of tokens that have ended because of the server.
-        let (mut ending, mut lapsed) = (HashSet::new(), HashSet::new());
-        for row in self.rows.iter().filter(|row| row.has_lapsed(now + lead)) {
-            let cause = self.conditions.attribute(row.cause);
-            if let (Some(server), false) =
-                (&row.server, matches!(cause, Cause::Row | Cause::Store | Cause::Operator))
-            {
-                ending.insert(server.as_str());
-                if cause == Cause::Server && row.has_lapsed(now) {
-                    lapsed.insert(server.as_str());
-                }
-            }
-        }
+        let others = [Cause::Row, Cause::Store, Cause::Operator];
+        let ends = |row: &&Arc<Row>| {
+            row.has_lapsed(now + lead) && !others.contains(&self.conditions.attribute(row.cause))
+        };
+        let ending: HashSet<&str> =
+            self.rows.iter().filter(ends).filter_map(|row| Some(row.server.as_ref()?.as_str())).collect();
         let is_in_trouble = |server: &&proto::Server| {
-            let (name, is_down) = (server.name.as_str(), server.breaker != BreakerState::Closed);
-            let goes_on = || (is_down || lapsed.contains(name)) && known.contains(&cause(down(name)));
-            is_down && ending.contains(name) || goes_on()
+            let group = down(&server.name);
+            server.breaker != BreakerState::Closed && ending.contains(server.name.as_str())
+                || lasting.contains(&group) && known.contains(&cause(group))
         };
         let servers = self.servers.iter().map(|row| &row.server);
         servers.filter(is_in_trouble).map(|server| server.name.as_str()).collect()
@@ -240,18 +258,14 @@ impl Snapshot {
     ) -> Option<Group<'a>> {
         let has_lapsed = row.has_lapsed(now);
         let server = row.server.as_ref().map(|server| server.as_str());
-        let kind = row.failure.as_ref().map(|failure| failure.kind);
-        let of_kind = |sort| kind.map(|kind| (sort, None, Some(kind)));
         match self.conditions.attribute(row.cause) {
-            Cause::Row => of_kind("parked"),
+            Cause::Row => of_failure("parked", row),
             Cause::Store if has_lapsed && self.store_class.is_some() => self.store_group(),
             Cause::Operator if has_lapsed => Some(LOOP_STOPPED),
             _ if server.is_some_and(|server| servers.contains(server)) => server.map(down),
             _ if !has_lapsed => None,
-            Cause::Server if kind.is_none() && row.is_refused() => {
-                server.map(|server| ("dead_tokens", Some(server), None))
-            }
-            Cause::Server | Cause::Store => of_kind("failing"),
+            Cause::Server if row.failure.is_none() && row.is_refused() => server.map(dead_tokens),
+            Cause::Server | Cause::Store => of_failure("failing", row),
             Cause::Clock if is_clock_wrong => Some(CLOCK),
             _ => None,
         }
@@ -296,6 +310,47 @@ impl Snapshot {
             command,
             least_duration: if group.0 == "store" { STORE_GRACE } else { TimeDelta::zero() },
             ..Trouble::of(cause(group), severity)
+        }
+    }
+}
+
+impl Evidence<'_> {
+    /// Whether a trouble is over that nothing shows at the moment. Its customers may be in another trouble now, which ends
+    /// nothing. If an earlier process told of it and this one has not seen it, this takes more: the server has answered, its
+    /// tokens were proven, the customers were tried, the database has worked.
+    pub fn proves_end(&self, cause: &str, is_seen: bool) -> bool {
+        let (snapshot, counters) = (self.snapshot, &self.snapshot.counters);
+        let is_read = snapshot.tokens.as_of.is_some() && snapshot.tokens.success;
+        if self.lasting.contains(cause) || !is_seen && !is_read {
+            return false;
+        }
+        // A long cause ends in a hash of the name.
+        let names = |name: &str, group: fn(&str) -> Group<'_>| {
+            cause.ends_with(name) || name.len() > LONGEST_CAUSE / 2 && self::cause(group(name)) == cause
+        };
+        let was_tried = snapshot.cron.last_run.is_some() && !snapshot.cron.refreshing;
+        match cause.split_once(':') {
+            None if ["store", "permission", "schema"].contains(&cause) => {
+                let was_used = |operation| counters.store.get(&operation).is_some_and(|it| it.count() > 0);
+                snapshot.store_class.is_none()
+                    && (is_seen || was_used(Operation::Read) && was_used(Operation::Write))
+            }
+            _ if is_seen => true,
+            // Of a server that no customer uses any more nothing else comes.
+            Some(("server", _)) => {
+                let server = snapshot.servers.iter().find(|row| names(&row.server.name, down));
+                server.is_none_or(|row| row.has_answered)
+            }
+            Some(("dead_tokens", _)) => {
+                let is_its =
+                    |row: &Row| row.server.as_ref().is_some_and(|it| names(it.as_str(), dead_tokens));
+                let started_at = snapshot.daemon.started_at;
+                let is_fine = |row: &Row| {
+                    row.cause == Cause::Row || row.has_lapsed(self.now) || row.is_proven_since(started_at)
+                };
+                snapshot.rows.iter().all(|row| is_fine(row) || !is_its(row))
+            }
+            _ => was_tried && !self.is_one_untried,
         }
     }
 }

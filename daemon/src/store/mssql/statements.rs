@@ -487,17 +487,18 @@ pub(super) fn write_accounts(source: RowSource, rows: usize, forgets: bool) -> S
     )
 }
 
-/// Reads what receivers of messages were told.
-pub(super) const NOTICES: &str = "/* tbtokend:notices */ SELECT {notice_columns} FROM {tbtokend_notice}";
+/// Reads what receivers of messages were told. No statement waits for a lock on this table, because tokens wait for the
+/// connection meanwhile.
+pub(super) const NOTICES: &str =
+    "/* tbtokend:notices */ SELECT {notice_columns} FROM {tbtokend_notice} WITH (NOWAIT)";
 
 /// Deletes the notice of the receiver `@P1` about the cause `@P2`.
-pub(super) const FORGET_NOTICE: &str =
-    "/* tbtokend:forget_notice */ DELETE FROM {tbtokend_notice} WHERE receiver = @P1 AND cause = @P2";
+pub(super) const FORGET_NOTICE: &str = "/* tbtokend:forget_notice */ DELETE FROM {tbtokend_notice} WITH (NOWAIT) WHERE receiver = @P1 AND cause = @P2";
 
 /// Replaces the notice of the receiver `@P1` about the cause `@P2`.
 pub(super) const WRITE_NOTICE: &str = "/* tbtokend:write_notice */ BEGIN TRANSACTION; \
-     DELETE FROM {tbtokend_notice} WHERE receiver = @P1 AND cause = @P2; \
-     INSERT INTO {tbtokend_notice} ({notice_columns}) VALUES (@P1, @P2, @P3, @P4, @P5, @P6, @P7); COMMIT TRANSACTION";
+     DELETE FROM {tbtokend_notice} WITH (NOWAIT) WHERE receiver = @P1 AND cause = @P2; \
+     INSERT INTO {tbtokend_notice} WITH (NOWAIT) ({notice_columns}) VALUES (@P1, @P2, @P3, @P4, @P5, @P6, @P7); COMMIT TRANSACTION";
 
 /// Returns the statement with which a DBA makes room for tokens of any length. The daemon never sends it.
 pub(super) fn widen(layout: &Layout) -> String {
@@ -543,6 +544,15 @@ mod tests {
 
     /// One of the most 2,100 parameters of a statement is its text.
     const MOST_PARAMETERS: usize = 2099;
+
+    /// Tokens wait for the connection, so that a lock on the table of notices must not hold it.
+    #[test]
+    fn p32_no_statement_waits_for_a_lock_on_the_notices() {
+        for statement in [NOTICES, FORGET_NOTICE, WRITE_NOTICE] {
+            let count = |text: &str| statement.matches(text).count();
+            assert_eq!(count("{tbtokend_notice}"), count("{tbtokend_notice} WITH (NOWAIT)"), "{statement}");
+        }
+    }
 
     #[test]
     fn no_statement_has_more_parameters_than_the_server_takes() {

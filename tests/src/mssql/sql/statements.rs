@@ -219,11 +219,16 @@ impl Parser {
             return self.json();
         }
         let alias = self.alias()?;
-        if self.eat("WITH") {
-            // Hints steer locks, of which there are none here.
-            let _ = self.in_parentheses(Self::name)?;
-        }
+        self.hints()?;
         Ok(Source::Table { name, alias })
+    }
+
+    /// Hints steer locks, of which there are none here.
+    fn hints(&mut self) -> Result<(), Said> {
+        if self.eat("WITH") {
+            self.in_parentheses(Self::name)?;
+        }
+        Ok(())
     }
 
     fn json(&mut self) -> Result<Source, Said> {
@@ -245,6 +250,7 @@ impl Parser {
         self.expect("INSERT")?;
         let _ = self.eat("INTO");
         let table = self.table_name()?;
+        self.hints()?;
         let columns = if self.is_mark("(") { self.in_parentheses(Self::name)? } else { Vec::new() };
         let source = if self.eat("VALUES") {
             let rows = self.list(|parser| parser.in_parentheses(Self::expr))?;
@@ -281,6 +287,7 @@ impl Parser {
         self.expect("DELETE")?;
         let _ = self.eat("FROM");
         let table = self.table_name()?;
+        self.hints()?;
         let condition = if self.eat("WHERE") { Some(self.expr()?) } else { None };
         Ok(Statement::Delete { table, condition })
     }

@@ -80,6 +80,7 @@ fn reply(revision: u64, rows: Vec<Customer>) -> StatusReply {
             key_mismatch: None,
             config_file: None,
             http: None,
+            failing_receivers: Vec::new(),
             renewals_by_login: 0,
             renewals_by_refresh_token: 0,
         },

@@ -25,8 +25,10 @@ fn known(causes: &[&str]) -> BTreeSet<String> {
 
 /// Cause, customers and those of them that have no token, at that second.
 fn troubles(state: &State, now: i64, causes: &[&str]) -> Vec<(String, usize, usize, Severity)> {
-    let found = shown_of(state, &quiet(), None, now).troubles(at(now), LEAD, &known(causes));
-    let mut found: Vec<_> = found
+    let snapshot = shown_of(state, &quiet(), None, now);
+    let mut found: Vec<_> = snapshot
+        .troubles(at(now), LEAD, &known(causes))
+        .0
         .into_iter()
         .map(|trouble| (trouble.cause, trouble.customers, trouble.lapsed, trouble.severity))
         .collect();
@@ -60,7 +62,7 @@ fn all_customers_of_a_dead_server_are_one_trouble_that_ends_when_none_lacks_a_to
     state.apply(failed("c0000", silent()), at(0), 0.5);
     assert_eq!(troubles(&state, 101, &[]), [trouble(cause, 5_000, 1, Severity::Critical)]);
     let snapshot = shown_of(&state, &quiet(), None, 101);
-    let worst = snapshot.troubles(at(101), LEAD, &BTreeSet::new()).remove(0);
+    let worst = snapshot.troubles(at(101), LEAD, &BTreeSet::new()).0.remove(0);
     assert_eq!((worst.first_lapse, worst.worst.len()), (Some(at(100)), 10));
     assert_eq!(worst.worst[0], ("c0000".to_owned(), "user of c0000".to_owned()));
     assert_eq!(worst.text, "the server did not answer within 10 s");
@@ -122,7 +124,8 @@ fn only_evidence_of_this_process_ends_what_an_earlier_one_told() {
     let causes = ["server:https://a.example", "server:https://gone.example", "parked:bad_url", "store"];
     let proven = |state: &State, cycle: &Loop| {
         let snapshot = shown_of(state, cycle, None, 0);
-        causes.map(|cause| snapshot.proves_end(cause))
+        let (_, evidence) = snapshot.troubles(at(0), LEAD, &known(&causes));
+        causes.map(|cause| evidence.proves_end(cause, false))
     };
     assert_eq!(proven(&state, &quiet()), [false; 4], "the table was not read");
     state.apply(read(vec![row("a", Some(900))]), at(0), 0.5);
@@ -138,6 +141,71 @@ fn only_evidence_of_this_process_ends_what_an_earlier_one_told() {
         state.apply(Event::StoreCalled { operation, took: Duration::ZERO }, at(3), 0.5);
     }
     assert_eq!(proven(&state, &cycle), [true; 4]);
+}
+
+fn ends(state: &State, now: i64, cause: &str, is_seen: bool) -> bool {
+    let snapshot = shown_of(state, &quiet(), None, now);
+    snapshot.troubles(at(now), LEAD, &known(&[cause])).1.proves_end(cause, is_seen)
+}
+
+fn renewed(state: &mut State, name: &str, now: i64) {
+    state.apply(obtained(name, 3_600, RenewalMethod::Login, TimeDelta::zero()), at(now), 0.5);
+    state.apply(Event::Saved { id: id(name), expiry: at(3_600) }, at(now), 0.5);
+}
+
+/// The next process must not say that a server is back whose other customers still wait for a token.
+#[test]
+fn a_server_that_an_earlier_process_told_of_is_over_when_all_of_its_customers_have_tokens() {
+    let mut state = state(vec![on("a", "dead", None), on("b", "dead", None), on("c", "dead", Some(900))]);
+    let cause = "server:https://dead.example";
+    renewed(&mut state, "a", 1);
+    assert!(!ends(&state, 2, cause, false), "b has no token");
+    renewed(&mut state, "b", 3);
+    assert!(ends(&state, 4, cause, false));
+    // An answer without a token is one as well.
+    let mut state = super::state(vec![on("c", "dead", Some(900))]);
+    assert!(!ends(&state, 0, cause, false));
+    let server = crate::model::BaseUrl::parse("https://dead.example").unwrap().server_key();
+    state.apply(Event::ServerRecovered(server), at(1), 0.5);
+    assert!(ends(&state, 1, cause, false));
+}
+
+#[test]
+fn refused_tokens_are_over_for_the_next_process_when_each_was_replaced_or_found_to_work() {
+    let mut state = state(vec![on("a", "keys", Some(900)), on("b", "keys", Some(900)), row("c", Some(900))]);
+    let cause = "dead_tokens:https://keys.example";
+    assert!(!ends(&state, 0, cause, false));
+    let works = crate::model::TokenAnswer::Works;
+    state.apply(Event::Checked { id: id("a"), answer: works }, at(1), 0.5);
+    assert!(!ends(&state, 2, cause, false), "nothing is known of b");
+    renewed(&mut state, "b", 3);
+    assert!(ends(&state, 4, cause, false));
+}
+
+/// Customers that belong to another trouble for a while still have no token.
+#[test]
+fn a_trouble_whose_customers_move_to_another_one_is_not_over() {
+    let mut state = state(vec![on("a", "dead", Some(10))]);
+    let (server, failing) = ("server:https://dead.example", "failing:timeout");
+    breaker(&mut state, "dead", Breaker::Open);
+    state.apply(failed("a", silent()), at(0), 0.5);
+    assert!(!ends(&state, 11, failing, true), "the server has them");
+    breaker(&mut state, "dead", Breaker::Closed);
+    state.apply(Event::TableUnreadable(gone()), at(12), 0.5);
+    assert_eq!(troubles(&state, 12, &[server]), [trouble("store", 1, 1, Severity::Critical)]);
+    for cause in [server, failing] {
+        assert!(!ends(&state, 12, cause, true), "{cause}: the database has them");
+    }
+    // One kind of trouble of the database becomes another.
+    assert!(!ends(&state, 12, "schema", true));
+    state.apply(read(vec![on("a", "dead", Some(10))]), at(13), 0.5);
+    state.apply(Event::LoopStopped, at(13), 0.5);
+    assert!(!ends(&state, 14, server, true), "the operator has them");
+    state.apply(Event::LoopStarted, at(15), 0.5);
+    renewed(&mut state, "a", 15);
+    for cause in [server, failing, "schema"] {
+        assert!(ends(&state, 16, cause, true), "{cause}");
+    }
 }
 
 #[test]
@@ -164,5 +232,7 @@ fn a_cause_is_short_and_still_one_of_its_own() {
     let name = "a".repeat(250);
     state.apply(read(vec![row(&name, Some(900))]), at(0), 0.5);
     let snapshot = shown_of(&state, &quiet(), None, 0);
-    assert!(!snapshot.proves_end(&cause(&format!("https://{name}.example"))), "the server has not answered");
+    let cause = cause(&format!("https://{name}.example"));
+    let (_, evidence) = snapshot.troubles(at(0), LEAD, &known(&[&cause]));
+    assert!(!evidence.proves_end(&cause, false), "the server has not answered");
 }
