@@ -44,7 +44,8 @@ pub fn checks(
     let chosen = of_server.into_iter().filter_map(|(key, customers)| {
         let server = state.servers().get(key)?;
         let is_down = server.breaker != Breaker::Closed;
-        if !(is_down && probes.contains_key(key)) && !server.checks.may_begin(now, policy.interval) {
+        let is_probed = is_down && probes.contains_key(key);
+        if !is_probed && !server.checks.may_begin(now, policy.interval) {
             return None;
         }
         let chosen = choose(server, customers, now, policy).into_iter();
