@@ -44,8 +44,11 @@ pub fn checks(
     let chosen = of_server.into_iter().filter_map(|(key, customers)| {
         let server = state.servers().get(key)?;
         let is_down = server.breaker != Breaker::Closed;
-        let is_probed = is_down && probes.contains_key(key);
-        if !is_probed && !server.checks.may_begin(now, policy.interval) {
+        let may_begin = match is_down {
+            true => probes.contains_key(key) || server.checks.may_probe(now, policy.interval),
+            false => server.checks.may_begin(now, policy.interval),
+        };
+        if !may_begin {
             return None;
         }
         let chosen = choose(server, customers, now, policy).into_iter();

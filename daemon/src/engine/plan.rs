@@ -50,8 +50,10 @@ pub struct Plan {
     pub unknown: Vec<CustomerId>,
     /// Tokens to check where no renewal waits.
     pub checks: Vec<Check>,
-    /// Servers to probe, because customers wait for them.
+    /// Servers to probe.
     pub probes: BTreeMap<ServerKey, BaseUrl>,
+    /// Whether customers wait for them, and not only checks.
+    pub is_awaited: bool,
     /// Whether the ledger has changes to write.
     pub writes_ledger: bool,
     /// Whether to check that the store's ledger is still the same.
@@ -150,6 +152,7 @@ pub fn plan(state: &State, now: DateTime<Utc>, policy: &Policy, selections: &[Se
     let named = selections.iter().filter_map(Selection::named).flatten();
     plan.unknown = named.filter(|id| state.customer(id).is_none()).cloned().collect();
     plan.writes_ledger = state.ledger().is_unwritten();
+    plan.is_awaited = !plan.probes.is_empty();
     // No operator waits for the answer of a check.
     if selections == [Selection::Due] {
         plan.checks = checks(state, now, policy, &mut plan.probes);
@@ -335,7 +338,7 @@ impl Plan {
     /// Whether it does nothing but check tokens, which is not shown as a pass.
     pub fn only_checks(&self) -> bool {
         self.size() == 0
-            && self.probes.is_empty()
+            && !self.is_awaited
             && self.conflicting.is_empty()
             && !self.writes_ledger
             && !self.checks_ledger

@@ -138,8 +138,11 @@ impl Settings {
             Err(error) => return Tried { said: with_causes(&error), result: TryResult::Rejected },
         };
         let to = self.to.iter().map(|mailbox| &mailbox.email);
-        let to: Vec<&Address> =
-            to.filter(|to| recipients.is_empty() || recipients.contains(&to.to_string())).collect();
+        let mut to: Vec<&Address> = to.collect();
+        // After a reload, none of those that lack it may be left.
+        if to.iter().any(|to| recipients.contains(&to.to_string())) {
+            to.retain(|to| recipients.contains(&to.to_string()));
+        }
         self.deliver(&to, &mail, frame).await.unwrap_or_else(Tried::from)
     }
 

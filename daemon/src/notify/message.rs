@@ -191,7 +191,7 @@ fn headline(message: &Message, quote: fn(&str) -> String) -> String {
         Event::Firing => format!("{title}{customers}"),
         Event::Grown => format!("worse: {title}{customers}"),
         Event::Repeat => format!("still: {title}{customers}"),
-        Event::Resolved => format!("over: {title}{customers}"),
+        Event::Resolved => format!("resolved: {title}{customers}"),
         Event::Test => "this is a test; nothing is wrong".to_owned(),
     }
 }

@@ -123,7 +123,10 @@ impl Queue {
             return true;
         }
         if self.len() >= CAPACITY {
-            let is_repeat = |waiting: &Waiting| waiting.sending.0.event == Event::Repeat;
+            let is_repeat = |waiting: &Waiting| {
+                let message = &waiting.sending.0;
+                message.event == Event::Repeat && self.known.contains(&message.trouble.cause)
+            };
             let Some(repeat) = self.waiting.iter().position(is_repeat) else {
                 return false;
             };

@@ -242,9 +242,9 @@ fn nothing_rejected_is_sent_with_another_key(ground: Ground) {
     assert_eq!(scene.attempts("bad"), 1, "it was not sent again");
     let checked = scene.installation.ctl(&["check"]);
     assert_eq!(checked.code, Some(2), "{}", checked.stdout);
-    assert!(checked.stdout.contains("the key in tbtokend_key is not the one of"), "{}", checked.stdout);
+    assert!(checked.stdout.contains("the key in tbtokend_key does not belong to"), "{}", checked.stdout);
     assert!(checked.stdout.contains("tbctl refresh --force ID"), "{}", checked.stdout);
-    daemon.wait_for_log("the key in tbtokend_key is not the one of");
+    daemon.wait_for_log("the key in tbtokend_key does not belong to");
 
     // An operator forces the password, which is still wrong.
     let forced = scene.installation.ctl(&["refresh", "--force", BAD]);

@@ -442,8 +442,8 @@ impl Queues {
             let is_shut = gates.get(&server.key).is_none_or(Gate::is_shut);
             let is_down = gates.get(&server.key).is_some_and(|gate| gate.breaker() != Breaker::Closed);
             if let Some(check) = server.checks.pop_front().filter(|_| is_down) {
-                // The bad probe says it. The next one waits for an interval, like a check.
-                facts.push(Event::Checked { id: check.check.id, answer: TokenAnswer::NoAnswer });
+                // The next probe for its tokens' sake waits for an interval, like a check.
+                facts.push(Event::CheckAbandoned(check.check.id));
             }
             for (attempt, reason) in server.take_all() {
                 let is_leave_used = self.used_leaves.contains(&attempt.account);

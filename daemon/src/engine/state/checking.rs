@@ -68,6 +68,11 @@ impl Checks {
         (self.suspect_since.is_some() && self.pause == 0) || self.at.is_none_or(|at| (now - at).abs() >= wait)
     }
 
+    /// Whether a server that is down may be probed for its tokens' sake: once in an interval, even if they are in question.
+    pub fn may_probe(&self, now: DateTime<Utc>, interval: TimeDelta) -> bool {
+        self.at.is_none_or(|at| (now - at).abs() >= interval - interval / 4)
+    }
+
     /// When its tokens came into question, if they are.
     pub fn suspect_since(&self) -> Option<DateTime<Utc>> {
         self.suspect_since
@@ -160,8 +165,9 @@ impl CustomerState {
         let last = self.death.as_deref_mut().filter(|death| (at - death.at).abs() < ONE_RENEWAL_IN);
         let (found, notice) = match (answer, last) {
             (TokenAnswer::Works, _) => (CheckResult::Works, None),
+            // An answer that proves nothing leaves a dead token dead.
+            _ if is_dead => (CheckResult::Dead, None),
             (TokenAnswer::Unclear | TokenAnswer::NoAnswer, _) => (CheckResult::Unclear, None),
-            (TokenAnswer::Dead(_), _) if is_dead => (CheckResult::Dead, None),
             (TokenAnswer::Dead(_), Some(last)) => {
                 let was_reported = std::mem::replace(&mut last.is_disputed, true);
                 (CheckResult::Disputed, (!was_reported).then_some(NoticeKind::TokenDisputed))

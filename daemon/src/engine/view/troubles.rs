@@ -295,8 +295,13 @@ impl Snapshot {
             "server" | "failing" => (Severity::Critical, message, remedy, problems),
             _ => {
                 let error = self.daemon.store_error.clone().unwrap_or_default();
-                let unsaved = format!("{} tokens wait to be saved.", self.unsaved);
-                (Severity::Critical, error, unsaved, "sudo tbtokend doctor")
+                let unsaved = match self.unsaved {
+                    0 => String::new(),
+                    1 => " One token waits to be saved.".to_owned(),
+                    unsaved => format!(" {unsaved} tokens wait to be saved."),
+                };
+                let remedy = format!("Run the command: it says what is wrong with the database.{unsaved}");
+                (Severity::Critical, error, remedy, "sudo tbtokend doctor")
             }
         };
         let worst = members.worst.iter().map(|row| (row.id().to_owned(), row.username().to_owned()));

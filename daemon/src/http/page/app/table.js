@@ -167,7 +167,7 @@ function needs_force({ failure }) {
 function refresh_one(customer) {
   const force = needs_force(customer);
   const request = { action: "refresh", customers: [customer.customer_id], ...(force && { force }) };
-  if (customer.state !== "parked") return act(request);
+  if (customer.state !== "parked" && !force) return act(request);
   const risk = say(!force ? "risk_none" : customer.failure.kind === "attempts_exhausted" ? "risk_budget" : "risk_lock");
   confirm_that(`${customer.tb_username}\n${risk}`, say("refresh_this"), force, () => act(request));
 }
