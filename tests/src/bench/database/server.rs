@@ -209,7 +209,14 @@ impl Server {
 impl Drop for Server {
     fn drop(&mut self) {
         let schema = &self.schema;
-        let tables = ["customer_settings", "scratch", "tbtokend_state", "tbtokend_key", "tbtokend_account"];
+        let tables = [
+            "customer_settings",
+            "scratch",
+            "tbtokend_state",
+            "tbtokend_key",
+            "tbtokend_account",
+            "tbtokend_notice",
+        ];
         let drops = tables
             .map(|table| format!("IF OBJECT_ID('{schema}.{table}') IS NOT NULL DROP TABLE {schema}.{table}"));
         let schema = format!("DROP SCHEMA {schema}");
