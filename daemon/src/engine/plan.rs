@@ -346,9 +346,13 @@ impl Plan {
 }
 
 /// Returns the earliest time after `now` at which a customer becomes due or may be tried again. Customers that were due at
-/// `now` or have a token to save do not count: the schedule tries them.
+/// `now` or have a token to save do not count: the schedule tries them. A token that was saved after `now`, late in its
+/// life, is due at once.
 pub fn next_due(state: &State, now: DateTime<Utc>, policy: &Policy) -> Option<DateTime<Utc>> {
-    let later = |customer: &CustomerState| customer.verdict(now, policy).until().filter(|until| *until > now);
+    let later = |customer: &CustomerState| match customer.verdict(now, policy) {
+        Verdict::Due if customer.token_seen_at > now => Some(now),
+        verdict => verdict.until().filter(|until| *until > now),
+    };
     state.customers().values().filter_map(later).min()
 }
 

@@ -3,6 +3,7 @@
 use std::fmt;
 
 use chrono::TimeDelta;
+use tbtokend::engine::counters::Cause;
 use tbtokend::engine::credentials::Leave;
 use tbtokend::engine::handle::Handle;
 use tbtokend::engine::outcome::{Outcomes, RefreshRefusal};
@@ -134,7 +135,14 @@ impl Daemon {
             self.task.abort();
         }
         self.killed.cancel();
-        world.lock().drop_held_by(self.number);
+        let snapshot = self.handle.snapshot();
+        let unexplained = snapshot.counters.lapsed.get(&Cause::Daemon).filter(|lapsed| !lapsed.is_zero());
+        let mut world = world.lock();
+        if let Some(lapsed) = unexplained {
+            let what = format!("the daemon counts a lapse of {lapsed} that has no cause but itself");
+            world.violation("1", 0, &what);
+        }
+        world.drop_held_by(self.number);
     }
 
     /// Requests a refresh, as an operator.

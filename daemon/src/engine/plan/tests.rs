@@ -382,6 +382,19 @@ fn the_next_wake_is_the_earliest_of_all_and_none_for_customers_that_need_an_oper
 }
 
 #[test]
+fn p01_a_token_that_is_saved_late_in_its_life_is_due_at_once() {
+    let mut state = state(vec![row("a", "a", None)]);
+    let obtained = token(&state, "a", 3_600, RenewalMethod::Login);
+    state.apply(obtained, now(), 0.5);
+    let expiry = after(3_600);
+    state.count_time(after(3_500));
+    state.apply(Event::Saved { id: id("a"), expiry }, after(3_500), 0.5);
+    let planned = after(3_490);
+    assert_eq!(next_due(&state, planned, &policy()), Some(planned));
+    assert_eq!(next_due(&state, after(3_501), &policy()), None, "a plan has seen it since");
+}
+
+#[test]
 fn p21_a_wait_that_no_back_off_gives_is_none() {
     let mut state = state(vec![row("a", "a", None)]);
     fail(&mut state, "a", Failure::ServerError { status: 503, retry_after: None }, now());

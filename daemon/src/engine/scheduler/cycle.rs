@@ -204,7 +204,8 @@ impl<S: Store, L: Logins> Scheduler<S, L> {
             self.begin_poll(Trigger::Early);
             return;
         }
-        if self.steering.runs() && self.wakes.early.is_none() {
+        // While the table cannot be read, only the waits of the store count.
+        if self.steering.runs() && self.state.error_of(Operation::Read).is_none() {
             // Counted from the last plan, so that a customer that became due during the pass does not wait for the next tick.
             // A clock step may have put the plan into the future.
             let now = self.clock.now();

@@ -5,6 +5,7 @@ use std::time::Duration;
 use chrono::{DateTime, TimeDelta, Utc};
 
 use super::checking::{CheckResult, TokenDeath};
+use crate::engine::counters::Cause;
 use crate::engine::deferral::Deferral;
 use crate::engine::event::RenewalMethod;
 use crate::model::{
@@ -45,8 +46,10 @@ pub struct CustomerState {
     pub revision: u64,
     /// Until when its time was counted.
     pub(super) counted_until: DateTime<Utc>,
+    /// The cause of its last lapse, and until when it was seen.
+    pub(super) last_lapse: Option<(Cause, DateTime<Utc>)>,
     /// When its present token was first seen.
-    pub(super) token_seen_at: DateTime<Utc>,
+    pub(in crate::engine) token_seen_at: DateTime<Utc>,
     /// Equal to the state's mark while its row is in the table.
     pub(super) mark: bool,
     /// The expiry that we wrote last and the whole life that it ended.
@@ -93,6 +96,7 @@ impl CustomerState {
             refresh_token: None,
             revision: 0,
             counted_until: now,
+            last_lapse: None,
             token_seen_at: now,
             mark: false,
             written: None,

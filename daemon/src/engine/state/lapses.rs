@@ -52,6 +52,16 @@ impl CustomerState {
         if lapsed > TimeDelta::zero() {
             let is_gap = now - from > conditions.longest_gap;
             let cause = if is_gap { Cause::Clock } else { self.lapse_cause(conditions) };
+            let cause = match self.last_lapse {
+                // A cause that is over has the time until the renewal, too, if that does not take long.
+                Some((earlier, until)) if cause == Cause::Daemon && lapsed == now - from => {
+                    if now - until <= conditions.longest_gap { earlier } else { cause }
+                }
+                _ => {
+                    self.last_lapse = Some((cause, now));
+                    cause
+                }
+            };
             let counted = counters.lapsed.entry(cause).or_insert(TimeDelta::zero());
             *counted += lapsed;
         }
