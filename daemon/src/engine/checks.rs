@@ -67,14 +67,16 @@ fn choose<'a>(
     now: DateTime<Utc>,
     policy: &Policy,
 ) -> Vec<&'a CustomerState> {
+    let looked_at = |customer: &&CustomerState| customer.checked.map(|(at, _)| at);
     if let Some(since) = server.checks.suspect_since() {
-        let in_question: Vec<_> =
-            customers.iter().copied().filter(|customer| customer.is_unproven_since(since)).collect();
+        let mut in_question: Vec<_> =
+            customers.iter().copied().filter(|customer| customer.is_in_question_since(since)).collect();
         if !in_question.is_empty() {
+            // An unclear answer ends the round, so those that had one come last.
+            in_question.sort_by_key(looked_at);
             return in_question;
         }
     }
-    let looked_at = |customer: &&CustomerState| customer.checked.map(|(at, _)| at);
     match policy.verify_tokens {
         VerifyTokens::Off => Vec::new(),
         VerifyTokens::Sample => {
@@ -90,7 +92,7 @@ fn choose<'a>(
             // No more in a poll than it takes to come round in time.
             let polls = (age.num_milliseconds() / policy.interval.num_milliseconds().max(1)).max(1);
             let most = customers.len().div_ceil(usize::try_from(polls).unwrap_or(usize::MAX));
-            customers.retain(|customer| customer.is_unproven_since(now - age));
+            customers.retain(|customer| customer.is_unchecked_since(now - age));
             customers.sort_by_key(looked_at);
             customers.truncate(most);
             customers

@@ -113,6 +113,29 @@ fn after_a_dead_token_the_others_of_its_server_are_checked_at_once_and_each_once
 }
 
 #[test]
+fn an_unclear_answer_in_the_middle_of_a_round_proves_nothing_and_is_asked_for_again() {
+    let mut state = state(VerifyTokens::Sample, ["a", "b", "c"].map(|name| row("tb", name)).into());
+    checked(&mut state, 0, "a", DEAD);
+    checked(&mut state, 1, "b", TokenAnswer::Unclear);
+    state.apply(Event::PassFinished, after(2), 0.5);
+    assert_eq!(sampled(&state, 130), ["c", "b"], "after the pause, the others first");
+    checked(&mut state, 131, "c", WORKS);
+    checked(&mut state, 132, "b", DEAD);
+    state.apply(Event::PassFinished, after(133), 0.5);
+    assert!(sampled(&state, 134).is_empty());
+    // A server that never says anything about one token is not asked without end.
+    let mut state = of_one_server(VerifyTokens::Sample);
+    checked(&mut state, 0, "a", DEAD);
+    checked(&mut state, 1, "c", WORKS);
+    for (second, is_asked_again) in [(3_590, true), (3_610, false)] {
+        checked(&mut state, second, "b", TokenAnswer::Unclear);
+        state.apply(Event::PassFinished, after(second), 0.5);
+        let next = if is_asked_again { "b" } else { "c" };
+        assert_eq!(sampled(&state, second + 300), [next]);
+    }
+}
+
+#[test]
 fn no_token_in_its_window_is_checked_and_none_over_http_where_that_is_refused() {
     let state = of_one_server(VerifyTokens::Sample);
     assert_eq!((sampled(&state, 14_099).len(), sampled(&state, 14_100).len()), (1, 0));

@@ -42,6 +42,9 @@ pub(super) struct TokenDeath {
 /// different signing keys would cause renewals without end.
 const ONE_RENEWAL_IN: TimeDelta = TimeDelta::minutes(10);
 
+/// For so long after a dead token, the checks of its server's other tokens that had no clear answer are repeated.
+const REPEATED_FOR: TimeDelta = TimeDelta::hours(1);
+
 /// The longest pause between checks of a server without a clear answer, in intervals.
 const LONGEST_PAUSE: i32 = 4;
 
@@ -52,7 +55,7 @@ pub struct Checks {
     at: Option<DateTime<Utc>>,
     /// How many intervals the next check waits; one after a clear answer.
     pause: i32,
-    /// When a token was found dead. All tokens without a good check since then are in question.
+    /// When a token was found dead. All tokens without a clear answer since then are in question.
     suspect_since: Option<DateTime<Utc>>,
     /// The dead tokens since then.
     died: usize,
@@ -145,9 +148,15 @@ impl CustomerState {
             && self.declared_end().is_some_and(|end| end - self.window(policy.window) > now)
     }
 
-    /// Whether its token had no good check since then.
-    pub fn is_unproven_since(&self, since: DateTime<Utc>) -> bool {
+    /// Whether its token was not checked since then.
+    pub fn is_unchecked_since(&self, since: DateTime<Utc>) -> bool {
         self.checked.is_none_or(|(at, _)| at < since)
+    }
+
+    /// Whether its token is in question since a token of its server was found dead at that time.
+    pub fn is_in_question_since(&self, since: DateTime<Utc>) -> bool {
+        self.checked
+            .is_none_or(|(at, found)| at < since || found == CheckResult::Unclear && at - since < REPEATED_FOR)
     }
 
     /// Whether its dead token was not renewed because it came too soon, and this time is over.
@@ -235,7 +244,7 @@ impl State {
                 if let Some(server) = &customer.server
                     && let Some(since) =
                         self.servers.get(server).and_then(|server| server.checks.suspect_since)
-                    && customer.is_unproven_since(since)
+                    && customer.is_in_question_since(since)
                     && customer.is_checkable(at, &self.policy)
                 {
                     in_question.insert(server);
