@@ -205,10 +205,17 @@ impl State {
     /// Applies a fact of the time `at`. `random` is in 0..1, for the spread of a back-off.
     pub fn apply(&mut self, event: Event, at: DateTime<Utc>, random: f64) {
         match event {
-            Event::Reading => self.customers.unwritten.reading(),
-            Event::TableRead(table) => self.table_read(table, at),
+            Event::Reading => {
+                self.customers.unwritten.reading();
+                self.set_reading(true, at);
+            }
+            Event::TableRead(table) => {
+                self.set_reading(false, at);
+                self.table_read(table, at);
+            }
             Event::TableUnreadable(error) => {
                 self.customers.unwritten.read();
+                self.set_reading(false, at);
                 self.store_fails(Operation::Read, error, at);
             }
             Event::LedgerRead { read, seen } => self.ledger_read(&read, seen, at),
@@ -319,6 +326,19 @@ impl State {
         }
     }
 
+    /// The pass that begins is to renew these customers.
+    pub fn take_into_pass<'a>(&mut self, ids: impl Iterator<Item = &'a CustomerId>, at: DateTime<Utc>) {
+        for id in ids {
+            if let Some(mut edit) = self.customers.edit(id, at) {
+                edit.set_in_pass(true);
+            }
+        }
+    }
+
+    fn set_reading(&mut self, is_reading: bool, at: DateTime<Utc>) {
+        self.customers.set_conditions(Conditions { is_reading, ..self.customers.conditions }, at);
+    }
+
     fn pass_finished(&mut self, at: DateTime<Utc>) {
         if let Some((trigger, began)) = self.pass_began.take() {
             self.customers.counters_mut().pass(trigger, (at - began).to_std().unwrap_or_default());
@@ -330,6 +350,7 @@ impl State {
             if edit.attempting {
                 edit.attempting = false;
             }
+            edit.set_in_pass(false);
         });
         self.unpark_what_the_ledger_allows(at);
         self.count_undecidable(at);

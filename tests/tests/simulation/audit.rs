@@ -110,7 +110,7 @@ impl World {
         self.log(self.rows[&user].login, || format!("row {user} changes: {:?}", self.rows[&user]));
         let row = self.rows.get_mut(&user).unwrap();
         if std::mem::replace(&mut row.said, credentials.clone()) != credentials {
-            row.is_tried_daily = false;
+            row.is_parked = false;
         }
         // Earlier requests do not matter, because other rows may have these credentials, or the row may return.
         self.allow_first_attempt(&credentials);

@@ -35,7 +35,7 @@ impl World {
             || self.stopped_at.is_some()
             || !self.db_is_well()
             || !self.is_right(user)
-            || row.is_tried_daily
+            || row.is_parked
             || !self.keeps_up(row.server)
             // A check does not wait as long as such a server takes.
             || (self.servers[row.server].behaviour == Behaviour::Crawling && self.has_died(user))

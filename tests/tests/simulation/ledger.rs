@@ -146,6 +146,7 @@ impl World {
         let kind = self.rng.below(3);
         self.log_for_all(&format!("the ledger is lost ({kind})"));
         self.audit.ledger_losses += 1;
+        self.keep_parked_rows();
         match kind {
             0 => self.db.ledger = None,
             1 => {

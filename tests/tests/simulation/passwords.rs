@@ -214,7 +214,7 @@ impl World {
     fn note_uncounted_failure(&mut self, daemon: u32, credentials: &RowCredentials, failure: &Failure) {
         let rows = self.rows_with(credentials);
         for row in &rows {
-            self.rows.get_mut(row).unwrap().is_tried_daily = true;
+            self.rows.get_mut(row).unwrap().is_parked = true;
         }
         let times =
             self.passwords.uncounted.entry(credentials.clone()).or_default().entry(daemon).or_default();
@@ -320,12 +320,34 @@ impl World {
         self.servers[server].unanswered = 0;
     }
 
+    /// Notes the rows that are parked when the ledger is lost: the failures in their records stay.
+    pub(crate) fn keep_parked_rows(&mut self) {
+        let users: Vec<usize> = self.rows.keys().copied().collect();
+        for user in users {
+            let credentials = self.rows[&user].credentials();
+            let fingerprint = credentials.fingerprint().to_text();
+            let (server, name) = (self.server_key(user), username(credentials.login, credentials.name));
+            let is_forbidden = self.db.ledger_of(credentials.account()).is_some_and(|known| {
+                known.rejected.contains(&fingerprint) || known.charges_against(&server, &name) >= self.budget
+            });
+            self.rows.get_mut(&user).unwrap().is_parked |= is_forbidden;
+        }
+    }
+
+    fn server_key(&self, user: usize) -> String {
+        BaseUrl::parse(&self.rows[&user].url()).unwrap().server_key().as_str().to_owned()
+    }
+
     /// Allows a stale token if the ledger does not allow the row's password, or only after ten minutes of good probes.
     pub(crate) fn check_ledger(&mut self, user: usize) {
         let now = Instant::now();
         // Its server is probed only from the time when the row is due. From then on the ledger may make it wait, and when it
         // ends that wait, the row's turn comes in the next pass.
-        if self.is_alive(user) && self.remaining(user).is_some_and(|[least, _]| least > self.window(user)) {
+        let row = &self.rows[&user];
+        let written_at = row.in_row.as_ref().map(|token| token.written_at);
+        let is_told = row.dead_at.is_some_and(|at| written_at.is_none_or(|written_at| at >= written_at));
+        let is_taken_for_alive = self.is_alive(user) || (self.has_died(user) && !is_told);
+        if is_taken_for_alive && self.remaining(user).is_some_and(|[least, _]| least > self.window(user)) {
             self.rows.get_mut(&user).unwrap().last_charge_since = None;
             return;
         }
@@ -335,8 +357,8 @@ impl World {
             self.rows.get_mut(&user).unwrap().last_charge_since = None;
             return;
         };
-        let server = BaseUrl::parse(&row.url()).unwrap().server_key();
-        let charges = known.charges_against(server.as_str(), &username(credentials.login, credentials.name));
+        let charges =
+            known.charges_against(&self.server_key(user), &username(credentials.login, credentials.name));
         if charges == 0 && known.rejected.is_empty() {
             self.rows.get_mut(&user).unwrap().last_charge_since = None;
             return;

@@ -173,7 +173,7 @@ impl World {
         row.token = Some(renewal.token.jwt().expose().to_owned());
         row.expiry = Some(renewal.expiry);
         row.in_row = Some(in_row);
-        row.is_tried_daily = false;
+        row.is_parked = false;
         self.audit.saved += 1;
         self.is_of_an_old_key(user);
     }

@@ -190,8 +190,8 @@ pub(crate) struct Row {
     pub(crate) in_row: Option<InRow>,
     /// Whether an operator has requested its renewal, due or not.
     pub(crate) asked: bool,
-    /// Whether it is tried once a day, because it was refused without being counted.
-    pub(crate) is_tried_daily: bool,
+    /// Whether its failure lets it wait for a day or for an operator.
+    pub(crate) is_parked: bool,
     /// When a daemon was told that a token of it is dead, if it may have been renewed for that.
     pub(crate) dead_at: Option<Instant>,
     /// Since when its account has one charge left and its server works.
@@ -428,7 +428,7 @@ impl World {
             changed_at: now,
             in_row: None,
             asked: false,
-            is_tried_daily: false,
+            is_parked: false,
             dead_at: None,
             last_charge_since: None,
         };

@@ -127,6 +127,7 @@ impl<S: Store, L: Logins> Scheduler<S, L> {
             abandon_checks: self.abandon_checks.clone(),
             checks_until,
         };
+        self.state.take_into_pass(plan.attempts.iter().map(|attempt| &attempt.customer.id), now);
         let ledger = self.state.lend_ledger();
         let started_at = (!plan.only_checks()).then_some(now);
         self.job = Job::pass(trigger, started_at, tools, plan, std::mem::take(&mut self.gates), ledger);

@@ -30,6 +30,8 @@ pub struct CustomerState {
     pub status: TokenStatus,
     /// Whether it is being renewed now.
     pub attempting: bool,
+    /// Whether the pass under way is to renew it.
+    pub(super) is_in_pass: bool,
     /// Why the pass left it out. Boxed, because few are left out.
     pub deferred: Option<Box<Deferral>>,
     /// A token that is not in the table yet. Boxed, because few have one at a time.
@@ -46,8 +48,8 @@ pub struct CustomerState {
     pub revision: u64,
     /// Until when its time was counted.
     pub(super) counted_until: DateTime<Utc>,
-    /// The cause of its last lapse, and until when it was seen.
-    pub(super) last_lapse: Option<(Cause, DateTime<Utc>)>,
+    /// The last cause that held its renewal up, and until when.
+    pub(super) held_up_by: Option<(Cause, DateTime<Utc>)>,
     /// When its present token was first seen.
     pub(in crate::engine) token_seen_at: DateTime<Utc>,
     /// Equal to the state's mark while its row is in the table.
@@ -88,6 +90,7 @@ impl CustomerState {
             record,
             status: TokenStatus::Missing,
             attempting: false,
+            is_in_pass: false,
             deferred: None,
             unsaved: None,
             obtained: None,
@@ -96,7 +99,7 @@ impl CustomerState {
             refresh_token: None,
             revision: 0,
             counted_until: now,
-            last_lapse: None,
+            held_up_by: None,
             token_seen_at: now,
             mark: false,
             written: None,
@@ -277,7 +280,7 @@ impl CustomerState {
 
     /// The unsaved token is in the table, with this expiry. Returns whether there was one.
     pub(super) fn saved(&mut self, expiry: DateTime<Utc>) -> bool {
-        self.attempting = false;
+        (self.attempting, self.is_in_pass) = (false, false);
         self.deferred = None;
         let Some(renewal) = self.unsaved.take() else { return false };
         self.row.has_token = true;

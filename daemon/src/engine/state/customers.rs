@@ -101,6 +101,11 @@ impl<'a> Edit<'a> {
         self.customer.mark = mark;
     }
 
+    /// Notes whether the pass under way is to renew it. This alone is no change.
+    pub(super) fn set_in_pass(&mut self, is_in_pass: bool) {
+        self.customer.is_in_pass = is_in_pass;
+    }
+
     /// Takes over the record of the store. The daemon's own need not be written.
     pub(super) fn adopt(&mut self, record: Record) {
         self.is_changed = true;

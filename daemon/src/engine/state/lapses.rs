@@ -13,6 +13,8 @@ pub struct Conditions {
     pub(super) is_store_down: bool,
     /// Whether an operator has stopped the loop.
     pub(in crate::engine) is_stopped: bool,
+    /// Whether the table is being read.
+    pub(super) is_reading: bool,
     /// The longest time between two counts. A longer gap is a clock step, or sleep of the machine.
     pub(super) longest_gap: TimeDelta,
 }
@@ -21,7 +23,7 @@ impl Conditions {
     /// The conditions of a healthy daemon that polls at this interval.
     pub(super) fn healthy(interval: TimeDelta) -> Self {
         let longest_gap = TimeDelta::minutes(5).max(interval + interval);
-        Self { is_store_down: false, is_stopped: false, longest_gap }
+        Self { is_store_down: false, is_stopped: false, is_reading: false, longest_gap }
     }
 
     /// Attributes a lapse whose cause is `own` if nothing makes all customers lapse.
@@ -31,6 +33,7 @@ impl Conditions {
             _ if self.is_store_down => Cause::Store,
             Cause::Store => Cause::Store,
             _ if self.is_stopped => Cause::Operator,
+            Cause::Daemon if self.is_reading => Cause::Store,
             own => own,
         }
     }
@@ -52,13 +55,12 @@ impl CustomerState {
         if lapsed > TimeDelta::zero() {
             let is_gap = now - from > conditions.longest_gap;
             let cause = if is_gap { Cause::Clock } else { self.lapse_cause(conditions) };
-            let cause = match self.last_lapse {
-                // A cause that is over has the time until the renewal, too, if that does not take long.
-                Some((earlier, until)) if cause == Cause::Daemon && lapsed == now - from => {
-                    if now - until <= conditions.longest_gap { earlier } else { cause }
-                }
+            // What is over has the time until the renewal, too, if that does not take long.
+            let is_recent = |(_, until): &(Cause, DateTime<Utc>)| now - *until <= conditions.longest_gap;
+            let cause = match self.held_up_by.filter(is_recent) {
+                Some((earlier, _)) if cause == Cause::Daemon => earlier,
                 _ => {
-                    self.last_lapse = Some((cause, now));
+                    self.held_up_by = Some((cause, now));
                     cause
                 }
             };
@@ -81,8 +83,8 @@ impl CustomerState {
             Cause::Row
         } else if self.unsaved.is_some() || kind == Some(FailureKind::Database) {
             Cause::Store
-        } else if kind.is_some() || self.is_dead() || self.attempting {
-            // A server that has not answered yet holds the token up.
+        } else if kind.is_some() || self.is_dead() || self.is_in_pass {
+            // A pass waits for servers that have not answered yet.
             Cause::Server
         } else if self.replaceable().is_some() {
             Cause::Clock

@@ -8,8 +8,8 @@ use super::super::deferral::Deferral;
 use super::super::event::RenewalMethod;
 use super::super::history::{Notice, NoticeKind, RenewalDetail};
 use super::{CheckResult, State};
-use crate::engine::counters::Operation;
-use crate::model::{CustomerId, Renewal, Secret, Skew, whole_seconds};
+use crate::engine::counters::{Cause, Operation};
+use crate::model::{CustomerId, Renewal, Secret, Skew, TokenStatus, whole_seconds};
 
 impl State {
     pub(super) fn attempting(&mut self, id: &CustomerId, at: DateTime<Utc>) {
@@ -68,6 +68,8 @@ impl State {
             return;
         }
         edit.status = edit.status_at(at, window);
+        // The database has held up a token of which so much has passed since it came.
+        edit.held_up_by = (edit.status != TokenStatus::Valid).then_some((Cause::Store, at));
         let obtained = edit.obtained.take();
         let url = crate::text::url(&edit.row.credentials.url);
         let renewal = Some(RenewalDetail { url, latency: obtained.map(|(_, latency)| latency) });

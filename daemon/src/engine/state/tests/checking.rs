@@ -135,6 +135,8 @@ fn the_time_in_which_a_server_has_not_answered_yet_is_the_servers() {
     let mut state = state(vec![ending("a", 30)]);
     let cause = |state: &State| customer(state, "a").lapse_cause(Conditions::healthy(TimeDelta::minutes(1)));
     assert_eq!(cause(&state), Cause::Daemon);
-    apply(&mut state, 5, [Event::Attempting(id("a"))]);
+    state.take_into_pass([id("a")].iter(), after(5));
     assert_eq!(cause(&state), Cause::Server);
+    apply(&mut state, 6, [Event::PassFinished]);
+    assert_eq!(cause(&state), Cause::Daemon);
 }
