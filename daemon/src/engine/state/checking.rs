@@ -155,8 +155,9 @@ impl CustomerState {
 
     /// Whether its token is in question since a token of its server was found dead at that time.
     pub fn is_in_question_since(&self, since: DateTime<Utc>) -> bool {
-        self.checked
-            .is_none_or(|(at, found)| at < since || found == CheckResult::Unclear && at - since < REPEATED_FOR)
+        self.checked.is_none_or(|(at, found)| {
+            at < since || found == CheckResult::Unclear && at - since < REPEATED_FOR
+        })
     }
 
     /// Whether its dead token was not renewed because it came too soon, and this time is over.
