@@ -119,7 +119,7 @@ fn p32_receivers_that_never_answer_delay_no_token() {
         hanging.iter().enumerate().map(|(n, hook)| webhook(&format!("hook-{n}"), "slack", &hook.url()));
     rows.extend(
         thingsboard
-            .add_many(20, |n| User::new(format!("fine{n}")).access_life(std::time::Duration::from_secs(8)))
+            .add_many(20, |n| User::new(format!("fine{n}")).access_life(std::time::Duration::from_secs(16)))
             .iter()
             .map(|account| Row::new(&account.username, account)),
     );
@@ -183,8 +183,9 @@ fn a_mail_goes_over_tls_with_a_login_and_names_the_firing_one_when_it_is_over() 
         assert!(subject.starts_with("[tbtokend] server http://127.0.0.1:"), "{subject}");
         assert_eq!(header(&fired, "Auto-Submitted").as_deref(), Some("auto-generated"));
         assert!(fired.text.contains("is down: 5 customers"), "{}", fired.text);
-        let log = daemon.log();
-        assert!(log.contains("550@example.com") && log.contains("SMTP 550"), "{log}");
+        // The log comes after the end of the conversation with the server.
+        daemon.wait_for_log("550@example.com");
+        daemon.wait_for_log("SMTP 550");
         thingsboard.set(Behaviour::Normal);
         daemon.until("all are valid", |status| status.tokens.summary.valid == 5);
         let over = server.until(2, "mail").remove(1);
