@@ -138,7 +138,8 @@ fn serve(
     let mut writer = stream.try_clone().unwrap();
     let mut lines = BufReader::new(stream);
     let mut line = String::new();
-    while lines.read_line(&mut line).unwrap() > 0 {
+    // A client that ends before it has read its answer resets the connection.
+    while lines.read_line(&mut line).is_ok_and(|read| read > 0) {
         let Envelope { id, request } = Envelope::parse(line.trim_end()).unwrap();
         line.clear();
         let outcome = match react(&request) {

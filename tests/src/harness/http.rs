@@ -1,12 +1,15 @@
 //! A client of the HTTP listener that can also send invalid HTTP.
 
 use std::io::{Read as _, Write as _};
-use std::net::TcpStream;
+use std::net::{SocketAddr, TcpStream};
+use std::sync::Mutex;
 
 use serde_json::Value;
+use tokio::net::TcpSocket;
 
 use super::wait;
 use crate::canary;
+use crate::thingsboard::reserve;
 
 /// An HTTP answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -93,12 +96,18 @@ pub fn ask(port: u16, method: &str, path: &str, headers: &[(&str, &str)], body: 
     raw(port, &format!("{request}Content-Length: {length}\r\n\r\n{body}"))
 }
 
-/// Finds a port that is free at the moment.
+/// Finds a free port, and reserves it for a program that is started later: until the end of this process, no other socket
+/// gets the port by chance.
 ///
 /// # Panics
 /// If there is no free port.
 #[must_use]
 pub fn free_port() -> u16 {
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
-    listener.local_addr().expect("a port has an address").port()
+    static RESERVED: Mutex<Vec<TcpSocket>> = Mutex::new(Vec::new());
+
+    // A socket that does not listen leaves the port to a listener that asks for it by its number.
+    let socket = reserve(SocketAddr::from(([127, 0, 0, 1], 0)));
+    let port = socket.local_addr().expect("a bound socket has an address").port();
+    RESERVED.lock().expect("the list of ports is whole").push(socket);
+    port
 }

@@ -22,6 +22,7 @@ mod wire;
 
 pub use behaviour::Behaviour;
 pub use counters::{ServerStats, UserStats};
+pub(crate) use port::reserve;
 pub use server::{Tally, ThingsBoard};
 pub use settings::{PasswordPolicy, Settings};
 pub use tls::{Certificate, Kind as CertificateKind, TlsFront};

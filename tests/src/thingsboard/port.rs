@@ -24,7 +24,7 @@ pub(super) enum PortState {
 pub(super) type PortChange = (PortState, mpsc::Sender<()>);
 
 /// Reserves the port without listening: connections are refused, and no other process gets the port.
-pub(super) fn reserve(address: SocketAddr) -> TcpSocket {
+pub(crate) fn reserve(address: SocketAddr) -> TcpSocket {
     let socket = TcpSocket::new_v4().expect("a socket");
     socket.set_reuseaddr(true).expect("a socket that can take its port again");
     socket.bind(address).expect("a free port");
@@ -97,7 +97,8 @@ struct BlackHole {
 impl BlackHole {
     async fn dig(address: SocketAddr) -> Self {
         let listener = reserve(address).listen(0).expect("a listener that takes one");
-        let mut fillers = Vec::new();
+        // On Linux the first connection fills the queue, so it is awaited even where the machine is busy.
+        let mut fillers = vec![TcpStream::connect(address).await.expect("the queue has room for one")];
         // The queue is full when an attempt hangs. On loopback, other attempts take microseconds.
         while let Ok(Ok(filler)) =
             tokio::time::timeout(Duration::from_millis(100), TcpStream::connect(address)).await

@@ -50,7 +50,7 @@ fn p14_every_wrong_answer_is_named_and_affects_no_other_customer() {
         server.set(behaviour.clone());
         servers.push(server);
     }
-    let installation = Installation::new().with_rows(&rows).with("thingsboard.request_timeout", "2s");
+    let installation = Installation::new().with_rows(&rows).with("thingsboard.request_timeout", "6s");
     let daemon = installation.start();
     let early =
         daemon.until("the healthy one is valid", |s| s.of("zz-healthy").token_status == TokenStatus::Valid);

@@ -135,7 +135,7 @@ fn what_proves_nothing_leads_to_no_login_and_a_token_follows_no_redirect() {
         Behaviour::CutBody(9),
         Behaviour::Silent,
     ];
-    let mut installation = Installation::new().with("thingsboard.request_timeout", "1s");
+    let mut installation = Installation::new().with("thingsboard.request_timeout", "2s");
     let mut servers = Vec::new();
     for (number, behaviour) in behaviours.into_iter().enumerate() {
         let server = ThingsBoard::start();

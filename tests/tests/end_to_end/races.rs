@@ -1,22 +1,21 @@
 //! Changes during a login: which tokens are written then, and which are not.
 
-use std::time::Duration;
-
 use chrono::TimeDelta;
 use tbtoken_proto::TokenStatus;
 use tbtoken_tests::clock;
 use tbtoken_tests::harness::{Daemon, Installation, Row, Table};
 use tbtoken_tests::thingsboard::{Behaviour, SecondFactor, ThingsBoard, User};
 
-/// Makes `change` in the table while the answer to a login of `acme` is in flight.
+/// Makes `change` in the table while a login of `acme` waits for its answer.
 fn change_during_the_login(change: impl FnOnce(&Table)) -> (ThingsBoard, Installation, Daemon) {
     let thingsboard = ThingsBoard::start();
     let account = thingsboard.add(User::new("ops"));
     let installation = Installation::new().with_row(Row::new("acme", &account));
-    thingsboard.set_for_next_of("ops", 1, Behaviour::Slow(Duration::from_millis(1500)));
+    thingsboard.set(Behaviour::Frozen);
     let daemon = installation.start();
-    thingsboard.wait_until("the login is under way", |tally| tally.user("ops").logins == 1);
+    thingsboard.wait_until("the login is under way", |tally| tally.user("ops").attempts == 1);
     change(installation.table());
+    thingsboard.set(Behaviour::Normal);
     (thingsboard, installation, daemon)
 }
 

@@ -5,17 +5,20 @@ use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
 use tbtoken_proto::TokenStatus;
-use tbtoken_tests::harness::{Daemon, Installation, Row};
+use tbtoken_tests::harness::{Daemon, Installation, Row, Signal};
 use tbtoken_tests::thingsboard::{ThingsBoard, User};
 
-/// Copies a backup as `cp` and `rm` do: the file keeps its identity, and the files beside it are removed.
-fn copy_over(path: &Path, backup: &[u8]) {
+/// Copies a backup as `cp` and `rm` do: the file keeps its identity, and the files beside it are removed. The daemon stands
+/// still meanwhile, so that it never sees half of it.
+fn copy_over(daemon: &mut Daemon, path: &Path, backup: &[u8]) {
+    daemon.signal(Signal::SIGSTOP);
     let mut file = fs::File::options().write(true).open(path).unwrap();
     file.write_all(backup).unwrap();
     file.set_len(backup.len() as u64).unwrap();
     for suffix in ["-wal", "-shm"] {
         fs::remove_file(PathBuf::from(format!("{}{suffix}", path.display()))).unwrap();
     }
+    daemon.signal(Signal::SIGCONT);
 }
 
 /// Starts a daemon that polls every `interval`, and waits until its only customer has a token.
@@ -31,8 +34,8 @@ fn started(interval: &str) -> (ThingsBoard, Installation, Daemon, Vec<u8>) {
 
 #[test]
 fn a_backup_that_is_copied_over_the_file_is_used() {
-    let (thingsboard, installation, daemon, backup) = started("1s");
-    copy_over(installation.table().path(), &backup);
+    let (thingsboard, installation, mut daemon, backup) = started("1s");
+    copy_over(&mut daemon, installation.table().path(), &backup);
     daemon.wait_for_log("lost its -wal or -shm file");
     daemon.until("the row has a token", |_| installation.table().tokens() == 1);
     assert!(thingsboard.accepts(&installation.table().row("acme").tbtoken.unwrap()));
@@ -50,7 +53,7 @@ fn what_others_write_after_the_wal_was_lost_outlives_the_daemon() {
         let backup = fs::read(path).unwrap();
         // A change that only the WAL contains.
         daemon.refresh_customer("acme");
-        copy_over(path, &backup);
+        copy_over(&mut daemon, path, &backup);
         let mut others = installation.table().connect();
         let transaction = others.transaction().unwrap();
         for number in 0..400 {
