@@ -3,6 +3,7 @@
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::Value;
+use strum::VariantNames;
 
 use crate::{
     DEFAULT_EVENTS, DEFAULT_MATCH, ErrorCode, MAX_EVENTS, MAX_IN_TROUBLE, MAX_MATCH, Phase, Refusal,
@@ -10,8 +11,9 @@ use crate::{
 };
 
 /// One request. See the table in the [crate documentation](crate).
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, VariantNames)]
 #[serde(tag = "action", rename_all = "snake_case", deny_unknown_fields)]
+#[strum(serialize_all = "snake_case")]
 pub enum Request {
     /// Returns the state of the loop, the customers and the daemon.
     Status(StatusQuery),
@@ -32,6 +34,12 @@ pub enum Request {
     },
     /// Returns the version of the daemon.
     Version {},
+    /// Returns the metrics for Prometheus.
+    Metrics {
+        /// In which format.
+        #[serde(default)]
+        format: MetricsFormat,
+    },
     /// Reads the configuration again, as SIGHUP does.
     Reload {},
     /// Returns the receivers of messages about troubles.
@@ -41,12 +49,6 @@ pub enum Request {
         /// The name of one receiver; without it, all of them.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         receiver: Option<String>,
-    },
-    /// Returns the metrics for Prometheus.
-    Metrics {
-        /// In which format.
-        #[serde(default)]
-        format: MetricsFormat,
     },
 }
 
@@ -64,20 +66,6 @@ pub enum MetricsFormat {
 fn default_events() -> usize {
     DEFAULT_EVENTS
 }
-
-/// The names of all actions.
-const ACTIONS: [&str; 10] = [
-    "status",
-    "start",
-    "stop",
-    "refresh",
-    "events",
-    "version",
-    "metrics",
-    "reload",
-    "notify_list",
-    "notify_test",
-];
 
 /// What a `status` answer should hold.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -284,10 +272,10 @@ fn parse_request(fields: serde_json::Map<String, Value>) -> Result<Request, Refu
     let action = match fields.get("action") {
         Some(Value::String(action)) => action.clone(),
         Some(_) => return Err(bad("action must be a string")),
-        None => return Err(bad(format!("action is missing; use one of {}", ACTIONS.join(", ")))),
+        None => return Err(bad(format!("action is missing; use one of {}", Request::VARIANTS.join(", ")))),
     };
-    if !ACTIONS.contains(&action.as_str()) {
-        let error = format!("unknown action {action:?}; use one of {}", ACTIONS.join(", "));
+    if !Request::VARIANTS.contains(&action.as_str()) {
+        let error = format!("unknown action {action:?}; use one of {}", Request::VARIANTS.join(", "));
         return Err(Refusal::new(ErrorCode::UnknownAction, error));
     }
     let request: Request = serde_json::from_value(Value::Object(fields))
