@@ -1,7 +1,7 @@
 //! The requests of a client, and how a line becomes one.
 
 use serde::de::Error as _;
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
 use strum::VariantNames;
 
@@ -81,11 +81,9 @@ pub struct StatusQuery {
 
 /// The customers that a `status` answer should list. On the wire: absent, `"none"`, `{"in_trouble":N}`,
 /// `{"match":{…}}`, or a list of ids.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Rows {
-    /// All customers.
-    #[default]
-    All,
     /// No customers, only the summary.
     None,
     /// At most this many customers, 1 to [`MAX_IN_TROUBLE`], that are [in trouble](crate::in_trouble), the worst first.
@@ -93,7 +91,12 @@ pub enum Rows {
     InTrouble(usize),
     /// The customers that fit a filter. `tokens.matched` counts all of them.
     Match(Match),
+    /// All customers.
+    #[default]
+    #[serde(untagged)]
+    All,
     /// The customers with these ids.
+    #[serde(untagged)]
     Only(Vec<String>),
 }
 
@@ -143,23 +146,11 @@ pub enum Sort {
 }
 
 /// The wire form of [`Rows::InTrouble`] and [`Rows::Match`].
-#[derive(Serialize, Deserialize)]
+#[derive(Deserialize)]
 #[serde(rename_all = "snake_case")]
 enum Selection {
     InTrouble(usize),
     Match(Match),
-}
-
-impl Serialize for Rows {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        match self {
-            Self::All => serializer.serialize_none(),
-            Self::None => serializer.serialize_str("none"),
-            Self::InTrouble(limit) => Selection::InTrouble(*limit).serialize(serializer),
-            Self::Match(filter) => Selection::Match(filter.clone()).serialize(serializer),
-            Self::Only(ids) => ids.serialize(serializer),
-        }
-    }
 }
 
 impl<'de> Deserialize<'de> for Rows {
@@ -183,19 +174,19 @@ impl<'de> Deserialize<'de> for Rows {
 /// The customers that a manual pass should renew, and whether to wait for it. Without `customers` and `all`, those that
 /// are due or waiting.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(default, deny_unknown_fields)]
 pub struct Refresh {
     /// Exactly these customers, even if valid or parked; not empty.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub customers: Option<Vec<String>>,
     /// All customers that are not parked.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub all: bool,
     /// Also send passwords that ThingsBoard has rejected, and one more than the budget allows; only with `customers`.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub force: bool,
     /// Whether the answer comes when the pass is over (the default) or at once.
-    #[serde(default = "default_wait", skip_serializing_if = "is_true")]
+    #[serde(skip_serializing_if = "is_true")]
     pub wait: bool,
 }
 
@@ -203,10 +194,6 @@ impl Default for Refresh {
     fn default() -> Self {
         Self { customers: None, all: false, force: false, wait: true }
     }
-}
-
-fn default_wait() -> bool {
-    true
 }
 
 #[allow(clippy::trivially_copy_pass_by_ref, reason = "serde calls it with a reference")]
