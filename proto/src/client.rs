@@ -82,7 +82,6 @@ pub enum ClientError {
         /// The socket.
         path: PathBuf,
         /// The cause.
-        #[source]
         source: io::Error,
     },
     /// The daemon refused the request.
