@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use tbtoken_proto::client::ClientError;
-use tbtoken_proto::words::printable;
+use tbtoken_proto::words::{printable, with_causes};
 use tbtoken_proto::{Customer, ErrorCode};
 
 use crate::exit;
@@ -124,13 +124,7 @@ impl Error {
 
     /// Returns the error and its causes in one line, safe to print.
     pub(crate) fn text(&self) -> String {
-        let mut text = self.to_string();
-        let mut cause = std::error::Error::source(self);
-        while let Some(error) = cause {
-            text = format!("{text}: {error}");
-            cause = error.source();
-        }
-        printable(&text)
+        with_causes(self)
     }
 
     /// Returns the code for programs: the daemon's own code, or a word for the exit code.

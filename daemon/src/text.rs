@@ -1,6 +1,5 @@
 //! Makes text from servers, tables and users safe to print.
 
-use std::error::Error;
 use std::time::Duration;
 
 use aws_lc_rs::digest::{SHA256, digest};
@@ -10,7 +9,7 @@ use chrono::{DateTime, TimeDelta};
 pub use tbtoken_proto::fit::width;
 /// The same rules apply to the journal and to screens, and times look as in the clients.
 pub use tbtoken_proto::words::{
-    escape_hidden, how_to_add_a_customer, printable, show_local_times, timestamp,
+    escape_hidden, how_to_add_a_customer, printable, show_local_times, timestamp, with_causes,
 };
 
 /// The longest quoted text, in characters.
@@ -40,17 +39,6 @@ pub fn url(url: &str) -> String {
         Some(shown) => format!("{scheme}{slashes}{hidden}{shown}***"),
         None => format!("{scheme}{slashes}{hidden}{rest}"),
     }
-}
-
-/// Returns an error with its causes, on one line.
-pub fn with_causes(error: &dyn Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text.push_str(&format!(": {error}"));
-        cause = error.source();
-    }
-    printable(&text)
 }
 
 /// Reads `Retry-After`: seconds, or a date. A date is compared with the answer's own `Date`, not with the daemon's clock.

@@ -9,7 +9,7 @@
 //! # Ok::<(), tbtoken_proto::client::ClientError>(())
 //! ```
 
-use std::io::{BufRead, BufReader, ErrorKind, Write};
+use std::io::{self, BufRead, BufReader, ErrorKind, Write};
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::FileTypeExt;
 use std::os::unix::net::UnixStream;
@@ -82,8 +82,7 @@ pub enum ClientError {
         /// The socket.
         path: PathBuf,
         /// The cause.
-        #[source]
-        source: std::io::Error,
+        source: io::Error,
     },
     /// The daemon refused the request.
     #[error("{}", .0.error)]
@@ -155,7 +154,7 @@ impl ClientError {
 /// Connects within `timeout`. A plain `connect` on a Unix socket waits without end if the daemon accepts no client and its
 /// queue is full. On Linux the write time-out bounds `connect` (`unix_stream_connect` in the kernel's
 /// `net/unix/af_unix.c`); only a socket that is not connected yet can have one set.
-fn connect_within(path: &Path, timeout: Duration) -> std::io::Result<UnixStream> {
+fn connect_within(path: &Path, timeout: Duration) -> io::Result<UnixStream> {
     let address = SockAddr::unix(path)?;
     let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
     socket.set_write_timeout(Some(timeout))?;
@@ -164,7 +163,7 @@ fn connect_within(path: &Path, timeout: Duration) -> std::io::Result<UnixStream>
 }
 
 /// Explains a failed connection. The kernel refuses one to a plain file as it does one to a socket without a listener.
-fn explain_no_connection(path: PathBuf, timeout: Duration, source: std::io::Error) -> ClientError {
+fn explain_no_connection(path: PathBuf, timeout: Duration, source: io::Error) -> ClientError {
     match source.kind() {
         ErrorKind::NotFound | ErrorKind::NotADirectory => ClientError::NotThere(path),
         ErrorKind::ConnectionRefused => match std::fs::metadata(&path) {
@@ -271,18 +270,13 @@ impl Client {
         let mut line = serde_json::to_string(&envelope).map_err(|error| self.protocol(format!("{error}")))?;
         line.push('\n');
         let deadline = timeout.map(|timeout| Instant::now() + timeout);
-
-        self.set_timeouts(deadline, timeout)?;
         // A daemon that refuses the connection answers and closes before it reads; its answer can still be read.
-        let written = self.stream.get_mut().write_all(line.as_bytes());
-        let answer = match self.read_line(longest_answer(request), deadline, timeout) {
-            Err(ClientError::Closed(_)) if written.is_err() => return Err(self.closed(written)),
-            Err(ClientError::TimedOut { path, timeout, .. }) => {
-                let pending = written.is_ok() && changes_something(request);
-                return Err(ClientError::TimedOut { path, timeout, pending });
-            }
-            answer => answer?,
-        };
+        let written =
+            self.set_timeouts(deadline).and_then(|()| self.stream.get_mut().write_all(line.as_bytes()));
+        let pending = written.is_ok() && changes_something(request);
+        let answer = self
+            .read_line(longest_answer(request), deadline)
+            .map_err(|error| self.explain_no_answer(error, written, timeout.unwrap_or_default(), pending))?;
         let answer = Answer::parse(&answer, request)
             .map_err(|error| self.protocol(format!("its answer is not understood ({error})")))?;
         match answer.outcome {
@@ -298,64 +292,61 @@ impl Client {
         ClientError::Protocol { path: self.path.clone(), why }
     }
 
-    fn closed(&self, written: std::io::Result<()>) -> ClientError {
-        match written {
-            Err(source) if source.kind() != ErrorKind::BrokenPipe => {
-                ClientError::Io { path: self.path.clone(), source }
+    fn explain_no_answer(
+        &self,
+        read: io::Error,
+        written: io::Result<()>,
+        timeout: Duration,
+        pending: bool,
+    ) -> ClientError {
+        let path = self.path.clone();
+        match (read.kind(), written) {
+            (ErrorKind::WouldBlock | ErrorKind::TimedOut, _) => {
+                ClientError::TimedOut { path, timeout, pending }
             }
-            _ => ClientError::Closed(self.path.clone()),
+            (ErrorKind::UnexpectedEof | ErrorKind::ConnectionReset, Err(source))
+                if source.kind() != ErrorKind::BrokenPipe =>
+            {
+                ClientError::Io { path, source }
+            }
+            (ErrorKind::UnexpectedEof | ErrorKind::ConnectionReset, _) => ClientError::Closed(path),
+            (ErrorKind::InvalidData, _) => ClientError::Protocol { path, why: read.to_string() },
+            _ => ClientError::Io { path, source: read },
         }
     }
 
-    fn timed_out(&self, timeout: Option<Duration>) -> ClientError {
-        let (path, timeout) = (self.path.clone(), timeout.unwrap_or_default());
-        ClientError::TimedOut { path, timeout, pending: false }
-    }
-
     /// Sets the time until `deadline` as the time-out of the next read and write.
-    fn set_timeouts(&self, deadline: Option<Instant>, timeout: Option<Duration>) -> Result<(), ClientError> {
+    fn set_timeouts(&self, deadline: Option<Instant>) -> io::Result<()> {
         let left = match deadline.map(|deadline| deadline.saturating_duration_since(Instant::now())) {
-            Some(left) if left.is_zero() => return Err(self.timed_out(timeout)),
+            Some(left) if left.is_zero() => return Err(ErrorKind::TimedOut.into()),
             left => left,
         };
         let stream = self.stream.get_ref();
-        stream
-            .set_read_timeout(left)
-            .and_then(|()| stream.set_write_timeout(left))
-            .map_err(|source| ClientError::Io { path: self.path.clone(), source })
+        stream.set_read_timeout(left).and_then(|()| stream.set_write_timeout(left))
     }
 
-    fn read_line(
-        &mut self,
-        longest: usize,
-        deadline: Option<Instant>,
-        timeout: Option<Duration>,
-    ) -> Result<String, ClientError> {
+    fn read_line(&mut self, longest: usize, deadline: Option<Instant>) -> io::Result<String> {
         let mut line = Vec::new();
         loop {
-            self.set_timeouts(deadline, timeout)?;
+            self.set_timeouts(deadline)?;
             let chunk = match self.stream.fill_buf() {
-                Ok(chunk) => chunk,
-                Err(error) => match error.kind() {
-                    ErrorKind::Interrupted => continue,
-                    ErrorKind::WouldBlock | ErrorKind::TimedOut => return Err(self.timed_out(timeout)),
-                    ErrorKind::ConnectionReset => return Err(ClientError::Closed(self.path.clone())),
-                    _ => return Err(ClientError::Io { path: self.path.clone(), source: error }),
-                },
+                Err(error) if error.kind() == ErrorKind::Interrupted => continue,
+                chunk => chunk?,
             };
             if chunk.is_empty() {
-                return Err(ClientError::Closed(self.path.clone()));
+                return Err(ErrorKind::UnexpectedEof.into());
             }
             let end = chunk.iter().position(|&byte| byte == b'\n');
             let taken = end.unwrap_or(chunk.len());
             if line.len() + taken > longest {
-                return Err(self.protocol(format!("its answer is longer than {} MB", longest >> 20)));
+                let why = format!("its answer is longer than {} MB", longest >> 20);
+                return Err(io::Error::new(ErrorKind::InvalidData, why));
             }
             line.extend_from_slice(&chunk[..taken]);
             self.stream.consume(end.map_or(taken, |end| end + 1));
             if end.is_some() {
-                return String::from_utf8(line)
-                    .map_err(|_| self.protocol("its answer is not UTF-8".to_owned()));
+                let wrong = |_| io::Error::new(ErrorKind::InvalidData, "its answer is not UTF-8");
+                return String::from_utf8(line).map_err(wrong);
             }
         }
     }

@@ -1,8 +1,9 @@
 //! The requests of a client, and how a line becomes one.
 
 use serde::de::Error as _;
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
+use strum::VariantNames;
 
 use crate::{
     DEFAULT_EVENTS, DEFAULT_MATCH, ErrorCode, MAX_EVENTS, MAX_IN_TROUBLE, MAX_MATCH, Phase, Refusal,
@@ -10,8 +11,9 @@ use crate::{
 };
 
 /// One request. See the table in the [crate documentation](crate).
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, VariantNames)]
 #[serde(tag = "action", rename_all = "snake_case", deny_unknown_fields)]
+#[strum(serialize_all = "snake_case")]
 pub enum Request {
     /// Returns the state of the loop, the customers and the daemon.
     Status(StatusQuery),
@@ -32,6 +34,12 @@ pub enum Request {
     },
     /// Returns the version of the daemon.
     Version {},
+    /// Returns the metrics for Prometheus.
+    Metrics {
+        /// In which format.
+        #[serde(default)]
+        format: MetricsFormat,
+    },
     /// Reads the configuration again, as SIGHUP does.
     Reload {},
     /// Returns the receivers of messages about troubles.
@@ -41,12 +49,6 @@ pub enum Request {
         /// The name of one receiver; without it, all of them.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         receiver: Option<String>,
-    },
-    /// Returns the metrics for Prometheus.
-    Metrics {
-        /// In which format.
-        #[serde(default)]
-        format: MetricsFormat,
     },
 }
 
@@ -65,20 +67,6 @@ fn default_events() -> usize {
     DEFAULT_EVENTS
 }
 
-/// The names of all actions.
-const ACTIONS: [&str; 10] = [
-    "status",
-    "start",
-    "stop",
-    "refresh",
-    "events",
-    "version",
-    "metrics",
-    "reload",
-    "notify_list",
-    "notify_test",
-];
-
 /// What a `status` answer should hold.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -93,11 +81,9 @@ pub struct StatusQuery {
 
 /// The customers that a `status` answer should list. On the wire: absent, `"none"`, `{"in_trouble":N}`,
 /// `{"match":{…}}`, or a list of ids.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Rows {
-    /// All customers.
-    #[default]
-    All,
     /// No customers, only the summary.
     None,
     /// At most this many customers, 1 to [`MAX_IN_TROUBLE`], that are [in trouble](crate::in_trouble), the worst first.
@@ -105,7 +91,12 @@ pub enum Rows {
     InTrouble(usize),
     /// The customers that fit a filter. `tokens.matched` counts all of them.
     Match(Match),
+    /// All customers.
+    #[default]
+    #[serde(untagged)]
+    All,
     /// The customers with these ids.
+    #[serde(untagged)]
     Only(Vec<String>),
 }
 
@@ -155,23 +146,11 @@ pub enum Sort {
 }
 
 /// The wire form of [`Rows::InTrouble`] and [`Rows::Match`].
-#[derive(Serialize, Deserialize)]
+#[derive(Deserialize)]
 #[serde(rename_all = "snake_case")]
 enum Selection {
     InTrouble(usize),
     Match(Match),
-}
-
-impl Serialize for Rows {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        match self {
-            Self::All => serializer.serialize_none(),
-            Self::None => serializer.serialize_str("none"),
-            Self::InTrouble(limit) => Selection::InTrouble(*limit).serialize(serializer),
-            Self::Match(filter) => Selection::Match(filter.clone()).serialize(serializer),
-            Self::Only(ids) => ids.serialize(serializer),
-        }
-    }
 }
 
 impl<'de> Deserialize<'de> for Rows {
@@ -195,19 +174,19 @@ impl<'de> Deserialize<'de> for Rows {
 /// The customers that a manual pass should renew, and whether to wait for it. Without `customers` and `all`, those that
 /// are due or waiting.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(default, deny_unknown_fields)]
 pub struct Refresh {
     /// Exactly these customers, even if valid or parked; not empty.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub customers: Option<Vec<String>>,
     /// All customers that are not parked.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub all: bool,
     /// Also send passwords that ThingsBoard has rejected, and one more than the budget allows; only with `customers`.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub force: bool,
     /// Whether the answer comes when the pass is over (the default) or at once.
-    #[serde(default = "default_wait", skip_serializing_if = "is_true")]
+    #[serde(skip_serializing_if = "is_true")]
     pub wait: bool,
 }
 
@@ -215,10 +194,6 @@ impl Default for Refresh {
     fn default() -> Self {
         Self { customers: None, all: false, force: false, wait: true }
     }
-}
-
-fn default_wait() -> bool {
-    true
 }
 
 #[allow(clippy::trivially_copy_pass_by_ref, reason = "serde calls it with a reference")]
@@ -284,10 +259,10 @@ fn parse_request(fields: serde_json::Map<String, Value>) -> Result<Request, Refu
     let action = match fields.get("action") {
         Some(Value::String(action)) => action.clone(),
         Some(_) => return Err(bad("action must be a string")),
-        None => return Err(bad(format!("action is missing; use one of {}", ACTIONS.join(", ")))),
+        None => return Err(bad(format!("action is missing; use one of {}", Request::VARIANTS.join(", ")))),
     };
-    if !ACTIONS.contains(&action.as_str()) {
-        let error = format!("unknown action {action:?}; use one of {}", ACTIONS.join(", "));
+    if !Request::VARIANTS.contains(&action.as_str()) {
+        let error = format!("unknown action {action:?}; use one of {}", Request::VARIANTS.join(", "));
         return Err(Refusal::new(ErrorCode::UnknownAction, error));
     }
     let request: Request = serde_json::from_value(Value::Object(fields))

@@ -1,6 +1,7 @@
 //! The words for a status, a failure, a duration, shared by `tbctl` and `tbtui` so that both say the same.
 
 use std::borrow::Cow;
+use std::error::Error;
 
 use chrono::{DateTime, TimeDelta, Utc};
 
@@ -170,6 +171,17 @@ pub(crate) fn skew_length(milliseconds: i64) -> String {
         ms @ 0..60_000 => format!("{}.{}s", ms / 1000, ms % 1000 / 100),
         ms => duration(TimeDelta::milliseconds(i64::try_from(ms).unwrap_or(i64::MAX))),
     }
+}
+
+/// Returns an error with its causes, on one line.
+pub fn with_causes(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text.push_str(&format!(": {error}"));
+        cause = error.source();
+    }
+    printable(&text)
 }
 
 /// Turns `text` into a sentence: a capital at its beginning, a full stop at its end. The name of a program, column or

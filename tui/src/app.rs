@@ -13,7 +13,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use tbtoken_proto::{Customer, Event, OutcomeStatus, Reply, StatusReply, SteerReply, words};
 
 use crate::explain::Loop;
-use crate::input::{Action, ActionError, Effect, Ending, Input};
+use crate::input::{Action, ActionError, Effect, Input};
 use crate::mode::Mode;
 use crate::snapshot::{Change, Snapshot};
 use crate::text::{sentence, time, with_local_times};
@@ -153,9 +153,7 @@ impl App {
                 vec![Effect::Draw]
             }
             Input::Continued => vec![Effect::Redraw],
-            Input::Terminate => vec![Effect::Quit(Ending::Requested)],
-            Input::TerminalGone => vec![Effect::Quit(Ending::TerminalGone)],
-            Input::Panicked(thread) => vec![Effect::Quit(Ending::Panicked(thread))],
+            Input::End(ending) => vec![Effect::Quit(ending)],
         }
     }
 

@@ -34,12 +34,8 @@ pub enum Input {
     Tick,
     /// The process continues after a suspension: the screen shows something else.
     Continued,
-    /// A signal ends the dashboard (SIGTERM, SIGINT, SIGHUP).
-    Terminate,
-    /// The terminal is lost.
-    TerminalGone,
-    /// The thread with this name panicked.
-    Panicked(&'static str),
+    /// The dashboard must end.
+    End(Ending),
 }
 
 /// Why an action failed.
@@ -86,7 +82,7 @@ pub enum Effect {
 /// Why the dashboard ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Ending {
-    /// By a key or a signal.
+    /// By a key, or by a signal (SIGTERM, SIGINT, SIGHUP).
     Requested,
     /// The terminal is lost.
     TerminalGone,

@@ -84,19 +84,9 @@ fn carry_out(socket: &Path, action: &Action) -> Result<Reply, ActionError> {
         .map_err(|error| ActionError { why: error.to_string(), hint: error.hint() })
 }
 
-/// Why polling over one connection ended.
-enum End {
-    /// The daemon does not answer, or refuses.
-    Failed(ClientError),
-    /// The event loop has ended.
-    LoopEnded,
-}
-
-impl From<ClientError> for End {
-    fn from(error: ClientError) -> Self {
-        Self::Failed(error)
-    }
-}
+/// Why polling over one connection ended: the daemon does not answer or refuses, or, without an error, the event loop has
+/// ended.
+type End = Option<ClientError>;
 
 /// The polling thread.
 struct Poll {
@@ -113,7 +103,7 @@ struct Poll {
 impl Poll {
     fn run(mut self) {
         let mut pause = FIRST_PAUSE;
-        while let Err(End::Failed(error)) = self.poll_until_failure(&mut pause) {
+        while let Err(Some(error)) = self.poll_until_failure(&mut pause) {
             let input = Input::Disconnected { why: error.to_string(), hint: error.hint(), retry_in: pause };
             if self.send(input).and_then(|()| self.pause(pause)).is_err() {
                 return;
@@ -157,13 +147,13 @@ impl Poll {
     }
 
     fn send(&self, input: Input) -> Result<(), End> {
-        self.inputs.send(input).map_err(|_| End::LoopEnded)
+        self.inputs.send(input).map_err(|_| None)
     }
 
     fn pause(&self, length: Duration) -> Result<(), End> {
         match self.woken.recv_timeout(length) {
             Ok(()) | Err(RecvTimeoutError::Timeout) => Ok(()),
-            Err(RecvTimeoutError::Disconnected) => Err(End::LoopEnded),
+            Err(RecvTimeoutError::Disconnected) => Err(None),
         }
     }
 }

@@ -15,7 +15,7 @@ use signal_hook::flag;
 use signal_hook::iterator::Signals;
 
 use crate::decode::Decoder;
-use crate::input::Input;
+use crate::input::{Ending, Input};
 
 /// Reports the panic of a thread to the loop, so that the dashboard ends instead of running without it.
 pub(crate) struct Alarm {
@@ -26,7 +26,7 @@ pub(crate) struct Alarm {
 impl Drop for Alarm {
     fn drop(&mut self) {
         if thread::panicking() {
-            let _ = self.inputs.send(Input::Panicked(self.thread));
+            let _ = self.inputs.send(Input::End(Ending::Panicked(self.thread)));
         }
     }
 }
@@ -49,7 +49,7 @@ pub(crate) fn signals(inputs: SyncSender<Input>) -> io::Result<()> {
                 SIGWINCH => vec![size()],
                 // A process in the background gets no SIGWINCH, so the size may have changed.
                 SIGCONT => vec![size(), Input::Continued],
-                _ => vec![Input::Terminate],
+                _ => vec![Input::End(Ending::Requested)],
             };
             for input in meaning {
                 if inputs.send(input).is_err() {
@@ -64,7 +64,7 @@ pub(crate) fn signals(inputs: SyncSender<Input>) -> io::Result<()> {
 fn size() -> Input {
     match crossterm::terminal::size() {
         Ok((columns, rows)) => Input::Resize(columns, rows),
-        Err(_) => Input::TerminalGone,
+        Err(_) => Input::End(Ending::TerminalGone),
     }
 }
 
@@ -81,17 +81,14 @@ pub(crate) fn keyboard(inputs: SyncSender<Input>) -> io::Result<()> {
     spawn("keyboard", inputs, move |inputs| {
         let mut decoder = Decoder::default();
         loop {
-            let (read, last) = match read_keys(&mut tty, &mut decoder) {
-                Ok(Some(read)) => (read, false),
-                Ok(None) | Err(_) => (vec![Input::TerminalGone], true),
+            let Ok(Some(read)) = read_keys(&mut tty, &mut decoder) else {
+                let _ = inputs.send(Input::End(Ending::TerminalGone));
+                return;
             };
             for input in read {
                 if inputs.send(input).is_err() {
                     return;
                 }
-            }
-            if last {
-                return;
             }
         }
     })

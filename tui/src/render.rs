@@ -19,7 +19,6 @@ mod table;
 
 use ratatui::Frame;
 use ratatui::layout::Rect;
-use ratatui::text::Line;
 use ratatui::widgets::Paragraph;
 
 use crate::app::{App, Viewport};
@@ -64,9 +63,15 @@ pub fn render(frame: &mut Frame<'_>, app: &App) {
         Mode::Help { back, .. } | Mode::Confirm { back, .. } => back,
         mode => mode,
     };
+    let (columns, height) = (usize::from(areas.body.width), usize::from(areas.body.height));
     match under {
-        Mode::Detail { .. } | Mode::Events { .. } => {
-            render_text(frame, app, under, areas.body);
+        Mode::Detail { id, scroll } => {
+            let lines = detail::lines(app, id, columns).into_iter().skip(*scroll).take(height);
+            frame.render_widget(Paragraph::new(lines.collect::<Vec<_>>()), areas.body);
+        }
+        Mode::Events { scroll } => {
+            let lines = events::lines(app, columns, *scroll, height);
+            frame.render_widget(Paragraph::new(lines), areas.body);
         }
         Mode::Table | Mode::Filter | Mode::SortMenu { .. } | Mode::Help { .. } | Mode::Confirm { .. } => {
             // Without customers there is no detail.
@@ -92,44 +97,16 @@ fn areas(app: &App, screen: Rect) -> Areas {
 /// Measures the room on a screen of the app's size.
 pub(crate) fn viewport(app: &App) -> Viewport {
     let areas = areas(app, Rect::new(0, 0, app.size.0, app.size.1));
-    Viewport { rows: areas.rows(), surplus: extent(app, &areas).surplus() }
+    Viewport { rows: areas.rows(), surplus: surplus(app, &areas) }
 }
 
-/// The length of a text that scrolls, and of its visible part.
-struct Extent {
-    lines: usize,
-    height: usize,
-}
-
-impl Extent {
-    /// Returns how far the text can scroll.
-    fn surplus(&self) -> usize {
-        self.lines.saturating_sub(self.height)
-    }
-}
-
-/// Returns the extent of the mode's text, so that scrolling ends with the text.
-fn extent(app: &App, areas: &Areas) -> Extent {
+/// Returns how far the mode's text can scroll, so that scrolling ends with the text.
+fn surplus(app: &App, areas: &Areas) -> usize {
     let lines = match &app.mode {
-        Mode::Help { .. } => return help::extent(app, areas.whole),
+        Mode::Help { .. } => return help::surplus(app, areas.whole),
         Mode::Detail { id, .. } => detail::lines(app, id, areas.body.width.into()).len(),
         Mode::Events { .. } => events::count(app),
         Mode::Table | Mode::Filter | Mode::SortMenu { .. } | Mode::Confirm { .. } => 0,
     };
-    Extent { lines, height: areas.body.height.into() }
-}
-
-/// Draws the visible lines of a text that takes the whole body.
-fn render_text(frame: &mut Frame<'_>, app: &App, mode: &Mode, area: Rect) {
-    let (columns, height) = (usize::from(area.width), usize::from(area.height));
-    let lines: Vec<Line<'_>> = match mode {
-        Mode::Detail { id, scroll } => {
-            detail::lines(app, id, columns).into_iter().skip(*scroll).take(height).collect()
-        }
-        Mode::Events { scroll } => events::lines(app, columns, *scroll, height),
-        Mode::Table | Mode::Filter | Mode::SortMenu { .. } | Mode::Help { .. } | Mode::Confirm { .. } => {
-            vec![]
-        }
-    };
-    frame.render_widget(Paragraph::new(lines), area);
+    lines.saturating_sub(areas.body.height.into())
 }

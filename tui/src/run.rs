@@ -111,7 +111,7 @@ fn next_inputs(inputs: &Receiver<Input>) -> impl Iterator<Item = Input> {
         Ok(input) => input,
         Err(RecvTimeoutError::Timeout) => Input::Tick,
         // A thread that panics sends an input first, so this happens only if all threads end at once.
-        Err(RecvTimeoutError::Disconnected) => Input::Panicked("last"),
+        Err(RecvTimeoutError::Disconnected) => Input::End(Ending::Panicked("last")),
     };
     std::iter::once(first).chain(inputs.try_iter().take(INPUTS_PER_FRAME))
 }

@@ -156,7 +156,7 @@ mod tests {
 
     use super::*;
     use crate::app::App;
-    use crate::input::{Effect, Input};
+    use crate::input::{Effect, Ending, Input};
     use crate::listen::spawn;
     use crate::support::pty::{LEAVE_ALTERNATE, Run};
     use crate::support::{noon, status, steady};
@@ -245,7 +245,7 @@ mod tests {
         draw(&mut screen, "all is well");
         let (sender, inputs) = sync_channel(1);
         spawn("poll", sender, |_| panic!("a thread died on purpose")).unwrap();
-        assert!(matches!(inputs.recv().unwrap(), Input::Panicked("poll")));
+        assert!(matches!(inputs.recv().unwrap(), Input::End(Ending::Panicked("poll"))));
         draw(&mut screen, "too late");
         panic!("so the rest ends, too");
     }

@@ -2,7 +2,7 @@
 
 use std::cmp::Ordering;
 
-use strum::VariantArray;
+use strum::{IntoStaticStr, VariantArray};
 use tbtoken_proto::{Customer, Phase, words};
 
 /// The order, filter and selection of the table.
@@ -26,22 +26,26 @@ pub(crate) struct View {
 }
 
 /// The key that the table is sorted by.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, VariantArray)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, VariantArray, IntoStaticStr)]
+#[strum(serialize_all = "UPPERCASE")]
 pub(crate) enum Sort {
     /// Customers with problems come first.
     #[default]
+    #[strum(serialize = "problems first")]
     Problems,
     /// By id.
     Customer,
     /// By ThingsBoard user.
     User,
     /// By ThingsBoard server.
+    #[strum(serialize = "THINGSBOARD")]
     Server,
     /// The customer with the least time left comes first.
     Left,
     /// By the next attempt; parked customers come last.
     Next,
     /// By the last error, so that customers with the same error are neighbours; customers without one come last.
+    #[strum(serialize = "LAST ERROR")]
     Error,
 }
 
@@ -102,15 +106,7 @@ impl Sort {
 
     /// Returns its name in the menu and in the line above the table.
     pub(crate) fn word(self) -> &'static str {
-        match self {
-            Self::Problems => "problems first",
-            Self::Left => "LEFT",
-            Self::Customer => "CUSTOMER",
-            Self::User => "USER",
-            Self::Server => "THINGSBOARD",
-            Self::Next => "NEXT",
-            Self::Error => "LAST ERROR",
-        }
+        self.into()
     }
 
     fn compare(self, a: &Customer, b: &Customer) -> Ordering {
@@ -233,11 +229,8 @@ fn matches(customer: &Customer, needles: &[String]) -> bool {
         return true;
     }
     let state = match customer.state {
-        Phase::Parked => "parked",
-        Phase::Retrying => "retrying",
-        Phase::Refreshing => "refreshing",
-        Phase::Due => "due",
         Phase::Ok | Phase::Unknown => "",
+        state => state.word(),
     };
     let hay = format!(
         "{}\n{}\n{}\n{}\n{state}\n{}",

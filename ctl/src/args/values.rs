@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use clap::ValueEnum;
 use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
+use strum::IntoStaticStr;
 use tbtoken_proto::{Customer, TokenStatus};
 
 /// The order of the table.
@@ -23,19 +24,14 @@ pub(crate) enum SortBy {
 /// Parses a token status.
 pub(super) fn token_status() -> impl TypedValueParser<Value = TokenStatus> {
     let value = |name, help| PossibleValue::new(name).help(help);
-    let soon = value("expiring-soon", "It ends soon").aliases(["expiring_soon", "expiring soon"]);
     let values = [
         value("expired", "It has ended"),
         value("missing", "There is none"),
-        soon,
+        value("expiring-soon", "It ends soon").aliases(["expiring_soon", "expiring soon"]),
         value("valid", "It needs nothing"),
     ];
-    PossibleValuesParser::new(values).map(|word| match word.as_str() {
-        "expired" => TokenStatus::Expired,
-        "missing" => TokenStatus::Missing,
-        "valid" => TokenStatus::Valid,
-        _ => TokenStatus::ExpiringSoon,
-    })
+    PossibleValuesParser::new(values)
+        .try_map(|word| serde_json::from_value(word.replace(['-', ' '], "_").into()))
 }
 
 /// The actions of `notify`.
@@ -48,7 +44,8 @@ pub(crate) enum NotifyAction {
 }
 
 /// The goal of `wait`.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum, IntoStaticStr)]
+#[strum(serialize_all = "lowercase")]
 pub(crate) enum Goal {
     /// The token is valid and does not end soon.
     #[default]
@@ -69,10 +66,7 @@ impl Goal {
 
     /// Its word on the command line.
     pub(crate) fn word(self) -> &'static str {
-        match self {
-            Self::Valid => "valid",
-            Self::Usable => "usable",
-        }
+        self.into()
     }
 }
 

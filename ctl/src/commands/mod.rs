@@ -10,13 +10,13 @@ mod notify;
 mod refresh;
 mod show;
 mod status;
-mod steer;
 mod version;
 mod wait;
 
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
+use tbtoken_proto::words::{printable, with_local_times};
 use tbtoken_proto::{Answer, ReloadReply, Reply, Request, SteerReply};
 
 pub(crate) use self::check::{State, report_bad_arguments};
@@ -39,11 +39,9 @@ pub(crate) fn carry_out(args: &Args, style: Style, clock: fn() -> DateTime<Utc>)
         Some(Command::Status(wanted)) => status::run(&session, wanted),
         Some(Command::Show(wanted)) => show::run(&session, wanted),
         Some(Command::Refresh(wanted)) => refresh::run(&session, wanted),
-        Some(Command::Start) => steer::run(&session, &Request::Start {}, |reply: &SteerReply| &reply.message),
-        Some(Command::Stop) => steer::run(&session, &Request::Stop {}, |reply: &SteerReply| &reply.message),
-        Some(Command::Reload) => {
-            steer::run(&session, &Request::Reload {}, |reply: &ReloadReply| &reply.message)
-        }
+        Some(Command::Start) => steer(&session, &Request::Start {}, |reply: &SteerReply| &reply.message),
+        Some(Command::Stop) => steer(&session, &Request::Stop {}, |reply: &SteerReply| &reply.message),
+        Some(Command::Reload) => steer(&session, &Request::Reload {}, |reply: &ReloadReply| &reply.message),
         Some(Command::Events(wanted)) => events::run(&session, wanted),
         Some(Command::Check(wanted)) => check::run(&session, wanted),
         Some(Command::Wait(wanted)) => wait::run(&session, wanted),
@@ -54,6 +52,21 @@ pub(crate) fn carry_out(args: &Args, style: Style, clock: fn() -> DateTime<Utc>)
         Some(Command::Man) => text(args, &man::page()?),
         Some(Command::Complete(wanted)) => Ok(complete::run(wanted)),
     }
+}
+
+/// Sends a request that the daemon answers with a sentence, and prints the sentence that `message` takes from the reply;
+/// with `--json` the whole reply.
+fn steer<T: TryFrom<Reply> + Into<Reply>>(
+    session: &Session<'_>,
+    request: &Request,
+    message: fn(&T) -> &str,
+) -> Result<Report, Error> {
+    let reply: T = session.connect()?.ask(request)?;
+    if session.args.json {
+        return json(reply);
+    }
+    let sentence = format!("{}\n", printable(&with_local_times(message(&reply))));
+    Ok(if session.args.quiet { Report::default() } else { Report::of(sentence) })
 }
 
 /// Reports an answer as `--json` prints it: the daemon's object, without the id that only the client knows.

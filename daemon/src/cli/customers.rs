@@ -84,11 +84,7 @@ pub(super) enum CustomersProblem {
     #[error("no password could be read")]
     Password(#[source] io::Error),
     #[error("{file} cannot be read")]
-    File {
-        file: String,
-        #[source]
-        source: io::Error,
-    },
+    File { file: String, source: io::Error },
     #[error("{file}, line {line}: {why}; nothing is imported")]
     Import { file: String, line: usize, why: String },
 }

@@ -26,11 +26,7 @@ pub(super) enum TokenError {
     #[error("{file} exists already: to replace its token, remove it first")]
     Exists { file: String },
     #[error("{file} cannot be written")]
-    Io {
-        file: String,
-        #[source]
-        source: io::Error,
-    },
+    Io { file: String, source: io::Error },
 }
 
 /// Writes a new token to a new file, and returns a text that says what to do with it.

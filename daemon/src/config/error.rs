@@ -7,34 +7,17 @@ use crate::thingsboard::ClientError;
 
 /// Why the configuration cannot be used. The text names the key and says what to do.
 #[derive(Debug, thiserror::Error)]
+#[allow(missing_docs, reason = "the sentence of each error explains its fields")]
 pub enum ConfigError {
     /// The file cannot be read.
     #[error("the configuration {file} cannot be read{}", remedy_for_unreadable(source))]
-    Unreadable {
-        /// The file.
-        file: String,
-        /// Why.
-        #[source]
-        source: io::Error,
-    },
+    Unreadable { file: String, source: io::Error },
     /// The file is not TOML.
     #[error("{file} is not valid TOML: {why}")]
-    NotToml {
-        /// The file.
-        file: String,
-        /// The line and the cause.
-        why: String,
-    },
-    /// A value that cannot be used.
+    NotToml { file: String, why: String },
+    /// A value that cannot be used. It is never a secret.
     #[error("{key} = {value:?}: {why}")]
-    BadValue {
-        /// The key.
-        key: &'static str,
-        /// The value, never a secret.
-        value: String,
-        /// What is wrong, and what is right.
-        why: String,
-    },
+    BadValue { key: &'static str, value: String, why: String },
     /// Any other error of a setting, without its value: the value is missing or may be a secret.
     #[error("{0}")]
     Setting(String),
@@ -43,12 +26,7 @@ pub enum ConfigError {
     Client(#[from] ClientError),
     /// An error with the file in which it occurred.
     #[error("{place}: {what}")]
-    In {
-        /// The file.
-        place: String,
-        /// What is wrong with its causes.
-        what: String,
-    },
+    In { place: String, what: String },
 }
 
 impl ConfigError {

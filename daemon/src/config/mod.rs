@@ -84,12 +84,17 @@ pub struct Source {
 }
 
 impl Source {
-    /// Reads the configuration.
+    /// Reads the file, merges the environment and the command line, and validates the result.
     ///
     /// # Errors
-    /// As [`Config::load`].
+    /// [`ConfigError`] names the key and the remedy.
     pub fn load(&self) -> Result<Config, ConfigError> {
-        Config::load(&self.overrides, &self.environment)
+        let file = ConfigFile::read(self.overrides.file.as_deref())?;
+        let mut config = self.interpret(&file, validate::config)?;
+        let place = file.place();
+        config.file = file.text.is_some().then_some(file.path);
+        config.effective.insert_str(0, &format!("# Configuration: {}\n", printable(&place)));
+        Ok(config)
     }
 
     /// Returns the kind of the store and its table, even if other settings are wrong: the schema needs no password.
@@ -97,10 +102,21 @@ impl Source {
     /// # Errors
     /// The file cannot be read, or this part of it is wrong.
     pub fn table(&self) -> Result<(Dialect, String), ConfigError> {
-        let file = ConfigFile::read(&self.overrides)?;
-        file.interpret(&self.overrides, &self.environment, |settings, environment| {
-            validate::table(&settings, environment)
-        })
+        let file = ConfigFile::read(self.overrides.file.as_deref())?;
+        self.interpret(&file, |settings, environment| validate::table(&settings, environment))
+    }
+
+    /// Merges all sources and passes the settings to `meaning`.
+    fn interpret<T>(
+        &self,
+        file: &ConfigFile,
+        meaning: impl FnOnce(file::Settings, &Environment) -> Result<T, ConfigError>,
+    ) -> Result<T, ConfigError> {
+        let name = file.path.display().to_string();
+        let Self { overrides, environment } = self;
+        let settings = file::Settings::merge(file.text.as_deref(), &name, environment, overrides)?;
+        let origins = settings.origins.clone();
+        meaning(settings, environment).map_err(|error| error.with_origin(&origins).in_file(file.place()))
     }
 }
 
@@ -132,21 +148,6 @@ pub struct Overrides {
 /// The environment variables that the daemon reads.
 pub type Environment = BTreeMap<String, String>;
 
-impl Config {
-    /// Reads the file, merges the environment and the command line, and validates the result.
-    ///
-    /// # Errors
-    /// [`ConfigError`] names the key and the remedy.
-    pub fn load(overrides: &Overrides, environment: &Environment) -> Result<Self, ConfigError> {
-        let file = ConfigFile::read(overrides)?;
-        let mut config = file.interpret(overrides, environment, validate::config)?;
-        let place = file.place();
-        config.file = file.text.is_some().then_some(file.path);
-        config.effective.insert_str(0, &format!("# Configuration: {}\n", printable(&place)));
-        Ok(config)
-    }
-}
-
 /// The file, as it was read.
 struct ConfigFile {
     path: PathBuf,
@@ -155,13 +156,13 @@ struct ConfigFile {
 }
 
 impl ConfigFile {
-    fn read(overrides: &Overrides) -> Result<Self, ConfigError> {
-        let Some(named) = &overrides.file else {
+    fn read(named: Option<&Path>) -> Result<Self, ConfigError> {
+        let Some(named) = named else {
             let path = PathBuf::from(DEFAULT_FILE);
             return Ok(Self { text: read_if_there(&path)?, path });
         };
         // The reader of the path may be in another folder.
-        let path = std::path::absolute(named).unwrap_or_else(|_| named.clone());
+        let path = std::path::absolute(named).unwrap_or_else(|_| named.to_owned());
         Ok(Self { text: Some(read(&path)?), path })
     }
 
@@ -172,19 +173,6 @@ impl ConfigFile {
             Some(_) => path.to_string(),
             None => format!("there is no {path}"),
         }
-    }
-
-    /// Merges all sources and passes the settings to `meaning`.
-    fn interpret<T>(
-        &self,
-        overrides: &Overrides,
-        environment: &Environment,
-        meaning: impl FnOnce(file::Settings, &Environment) -> Result<T, ConfigError>,
-    ) -> Result<T, ConfigError> {
-        let name = self.path.display().to_string();
-        let settings = file::Settings::merge(self.text.as_deref(), &name, environment, overrides)?;
-        let origins = settings.origins.clone();
-        meaning(settings, environment).map_err(|error| error.with_origin(&origins).in_file(self.place()))
     }
 }
 

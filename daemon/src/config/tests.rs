@@ -129,7 +129,7 @@ fn the_error_for_a_bad_value_names_its_origin() {
         let environment = environment.iter().map(|(name, value)| ((*name).into(), (*value).into())).collect();
         let overrides =
             Overrides { file: Some(file.clone()), socket: None, log_level: log_level.map(Into::into) };
-        Config::load(&overrides, &environment).unwrap_err().to_string()
+        Source { overrides, environment }.load().unwrap_err().to_string()
     };
     let from = |place: &str| format!("(this value comes from {place}, not from the file)");
     let told = said(&[("RUST_LOG", "loud")], None);

@@ -41,8 +41,7 @@ pub(super) fn config(settings: Settings, environment: &Environment) -> Result<Co
         notify: notify::settings(&settings)?,
         control,
         monitor,
-        log_target: telemetry::Target::from_name(target.value)
-            .ok_or_else(|| target.bad("use auto, stderr or journald"))?,
+        log_target: target.value.parse().map_err(|_| target.bad("use auto, stderr or journald"))?,
         log_level: telemetry::level(level.value)
             .ok_or_else(|| level.bad("use off, error, warn, info, debug or trace"))?,
         file: None,

@@ -106,29 +106,21 @@ pub(super) fn check_origin(access_rules: &AccessRules, headers: &HeaderMap) -> R
     Ok(())
 }
 
-/// A client with a valid token. A handler with this parameter is never reached without one.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Client {
-    pub(super) access: Access,
-}
-
-impl FromRequestParts<App> for Client {
+/// The access that the client's token gives. A handler with this parameter is never reached without a valid one.
+impl FromRequestParts<App> for Access {
     type Rejection = HttpRefusal;
 
     async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, HttpRefusal> {
         let access_rules = app.access_rules();
         check_origin(&access_rules, &parts.headers)?;
         let token = bearer(&parts.headers);
-        match access_rules.access_of(token) {
-            Some(access) => Ok(Self { access }),
-            None => {
-                if token.is_some() {
-                    app.note_wrong_token();
-                }
-                let error = "a token is needed: send Authorization: Bearer TOKEN with the token in http.token_file or http.read_token_file";
-                Err(HttpRefusal::of(ErrorCode::Unauthorized, error))
+        access_rules.access_of(token).ok_or_else(|| {
+            if token.is_some() {
+                app.note_wrong_token();
             }
-        }
+            let error = "a token is needed: send Authorization: Bearer TOKEN with the token in http.token_file or http.read_token_file";
+            HttpRefusal::of(ErrorCode::Unauthorized, error)
+        })
     }
 }
 

@@ -16,7 +16,7 @@ use tokio::time::Instant;
 use tracing::warn;
 
 use super::answer::{HttpRefusal, etag, to_response, unchanged, with_headers, with_tag};
-use super::guard::{self, Client, json_body};
+use super::guard::{self, json_body};
 use super::server::Parts;
 use super::settings::AccessRules;
 use super::{page, query};
@@ -110,7 +110,7 @@ fn internal(error: impl std::fmt::Display) -> HttpRefusal {
 }
 
 async fn status(
-    client: Client,
+    access: Access,
     State(app): State<App>,
     RawQuery(query): RawQuery,
     headers: HeaderMap,
@@ -121,7 +121,7 @@ async fn status(
     if let Some(unchanged) = unchanged(&tag, &headers) {
         return Ok(unchanged);
     }
-    Ok(with_tag(app.carry_out(client.access, envelope).await?, &tag))
+    Ok(with_tag(app.carry_out(access, envelope).await?, &tag))
 }
 
 /// Returns the tag of the answer to this query. It covers the revision, the parts that change without it, and the minute,
@@ -134,7 +134,7 @@ fn tag(app: &Shared, query: &str) -> serde_json::Result<String> {
     Ok(etag(&serde_json::to_vec(&(query, minute, head))?))
 }
 
-async fn act(client: Client, State(app): State<App>, request: Request) -> Result<Response, HttpRefusal> {
+async fn act(access: Access, State(app): State<App>, request: Request) -> Result<Response, HttpRefusal> {
     let body = json_body(request).await?;
     let envelope = proto::Envelope::parse(&body).map_err(|(_, refusal)| refusal)?;
     match &envelope.request {
@@ -152,19 +152,19 @@ async fn act(client: Client, State(app): State<App>, request: Request) -> Result
             return Err(HttpRefusal::of(ErrorCode::UnknownAction, error));
         }
     }
-    app.carry_out(client.access, envelope).await
+    app.carry_out(access, envelope).await
 }
 
 async fn events(
-    client: Client,
+    access: Access,
     State(app): State<App>,
     RawQuery(query): RawQuery,
 ) -> Result<Response, HttpRefusal> {
     let envelope = query::events(&query.unwrap_or_default())?;
-    app.carry_out(client.access, envelope).await
+    app.carry_out(access, envelope).await
 }
 
-async fn metrics_for_client(_: Client, app: State<App>, headers: HeaderMap) -> Result<Response, HttpRefusal> {
+async fn metrics_for_client(_: Access, app: State<App>, headers: HeaderMap) -> Result<Response, HttpRefusal> {
     metrics(app, headers).await
 }
 

@@ -10,6 +10,7 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tbtoken_proto::{MAX_CONNECTIONS, REQUEST_SECONDS};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
@@ -137,15 +138,13 @@ async fn bind(settings: &Settings, handle: &Handle) -> Listener {
 }
 
 /// Serves one connection until it ends; at the shutdown it ends after the current answer.
-async fn serve_connection<S>(
-    stream: TimedStream<S>,
+async fn serve_connection(
+    stream: TimedStream<impl AsyncRead + AsyncWrite + Unpin + Send + 'static>,
     router: Router,
     place: OwnedSemaphorePermit,
     is_surplus: bool,
     shutdown: CancellationToken,
-) where
-    S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + Send + 'static,
-{
+) {
     let service = service_fn(move |mut request: Request<Incoming>| {
         if is_surplus {
             request.extensions_mut().insert(Surplus);

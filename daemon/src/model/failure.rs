@@ -9,6 +9,7 @@ use super::{BadUrl, NotAToken};
 
 /// Why a renewal failed. `Display` is the sentence for the operator; it quotes a server only where a variant says so.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[allow(missing_docs, reason = "the sentence of each error explains its fields")]
 pub enum Failure {
     /// Wrong password or unknown user, counted by ThingsBoard.
     #[error("ThingsBoard says \"Invalid username or password\"")]
@@ -33,56 +34,30 @@ pub enum Failure {
     SecondFactorRequired,
     /// Not sent: ThingsBoard has rejected these credentials before, perhaps for another row.
     #[error("ThingsBoard has rejected this user name and password before; they are not sent again")]
-    RejectedBefore {
-        /// The kind of the rejection.
-        kind: FailureKind,
-    },
+    RejectedBefore { kind: FailureKind },
     /// Not sent: ThingsBoard has rejected credentials of this user before, perhaps these.
     #[error(
         "it is unknown whether ThingsBoard has rejected this password before, because the key in tbtokend_key was replaced; to send it once: tbctl refresh --force ID"
     )]
-    RejectionUnknown {
-        /// The kind of that rejection.
-        kind: FailureKind,
-    },
+    RejectionUnknown { kind: FailureKind },
     /// Not sent: the account's budget of possibly wrong passwords is used up.
     #[error("{}, and one more could lock the account", may_be_counted(*charges))]
-    AttemptsExhausted {
-        /// How many passwords were sent.
-        charges: u8,
-    },
-    /// HTTP 429.
+    AttemptsExhausted { charges: u8 },
+    /// HTTP 429, with `Retry-After`, if a proxy sent one.
     #[error("ThingsBoard limits the rate of requests (HTTP 429)")]
-    RateLimited {
-        /// `Retry-After`, if a proxy sent one.
-        retry_after: Option<Duration>,
-    },
-    /// HTTP 5xx.
+    RateLimited { retry_after: Option<Duration> },
+    /// HTTP 5xx, with `Retry-After`, which proxies send with a 503.
     #[error("the server answered with an internal error (HTTP {status})")]
-    ServerError {
-        /// The HTTP status.
-        status: u16,
-        /// `Retry-After`, which proxies send with a 503.
-        retry_after: Option<Duration>,
-    },
-    /// No connection. Nothing was sent.
+    ServerError { status: u16, retry_after: Option<Duration> },
+    /// No connection. Nothing was sent. What the operating system or TLS said is printable and short.
     #[error("the server cannot be reached: {why}")]
-    Unreachable {
-        /// What the operating system or TLS said, printable and short.
-        why: String,
-    },
-    /// The connection broke after the request was sent, or began to be sent.
+    Unreachable { why: String },
+    /// The connection broke after the request was sent, or began to be sent. The cause is printable and short.
     #[error("the connection broke before an answer came: {why}")]
-    Interrupted {
-        /// What the operating system or TLS said, printable and short.
-        why: String,
-    },
+    Interrupted { why: String },
     /// No answer in time.
     #[error("the server did not answer within {} s", after.as_secs_f32())]
-    Timeout {
-        /// How long the daemon waited.
-        after: Duration,
-    },
+    Timeout { after: Duration },
     /// An answer that is not one to a login.
     #[error("{0}")]
     UnexpectedResponse(UnexpectedAnswer),
@@ -94,29 +69,20 @@ pub enum Failure {
     InsecureUrl,
     /// The token does not fit into its column.
     #[error("the token has {length} characters, but the column tbtoken holds {capacity}")]
-    TokenTooLong {
-        /// Characters of the token.
-        length: usize,
-        /// Characters that the column holds.
-        capacity: usize,
-    },
+    TokenTooLong { length: usize, capacity: usize },
     /// The token could not be written; it is kept and saved later.
     #[error("the new token could not be saved: {why}")]
-    Database {
-        /// The error of the store.
-        why: String,
-    },
+    Database { why: String },
 }
 
 /// An answer that is not one of ThingsBoard to a login.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[allow(missing_docs, reason = "the sentence of each error explains its fields")]
 pub enum UnexpectedAnswer {
-    /// A 3xx to another server. The daemon never sends credentials there.
+    /// A 3xx to another server. The daemon never sends credentials there. The location is scheme, host and port, and the
+    /// row's path prefix if it is kept: printable and short.
     #[error("the server redirects to {location}: put that URL into tb_url")]
-    Redirect {
-        /// Scheme, host and port, and the row's path prefix if it is kept: printable and short.
-        location: String,
-    },
+    Redirect { location: String },
     /// A 3xx to another page of the same server, or without a target.
     #[error(
         "the server redirects to another of its pages: it is under maintenance, or a portal in front of it requires a login"
@@ -150,10 +116,7 @@ pub enum UnexpectedAnswer {
     Encoded,
     /// A status that a login does not have.
     #[error("the server answered HTTP {status}, which is not an answer to a login")]
-    Status {
-        /// The HTTP status.
-        status: u16,
-    },
+    Status { status: u16 },
     /// A 200 that is not ThingsBoard's JSON.
     #[error("the server answered with something that is not ThingsBoard's JSON (a login page, a proxy?)")]
     NotJson,

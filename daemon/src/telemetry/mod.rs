@@ -42,13 +42,6 @@ pub enum Target {
     Stderr,
 }
 
-impl Target {
-    /// Returns the target of that name.
-    pub fn from_name(name: &str) -> Option<Self> {
-        name.parse().ok()
-    }
-}
-
 /// The log of this process.
 #[derive(Debug)]
 pub struct Log {

@@ -87,22 +87,14 @@ impl ClientSettings {
 
 /// The reason why the client cannot be built. The text names the setting.
 #[derive(Debug, thiserror::Error)]
+#[allow(missing_docs, reason = "the sentence of each error explains its fields")]
 pub enum ClientError {
     /// The file with the authorities cannot be read.
     #[error("thingsboard.ca_file {path} cannot be read: name a file that the daemon's user may read")]
-    CaFile {
-        /// The file.
-        path: String,
-        /// The cause.
-        #[source]
-        source: std::io::Error,
-    },
+    CaFile { path: String, source: std::io::Error },
     /// The file holds no usable certificate.
     #[error("thingsboard.ca_file {path} holds no certificate in PEM form")]
-    NoCertificate {
-        /// The file.
-        path: String,
-    },
+    NoCertificate { path: String },
     /// The proxy's URL is not usable.
     #[error(
         "thingsboard.proxy is not the URL of an HTTP proxy; write for example http://proxy.example.com:3128"

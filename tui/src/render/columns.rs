@@ -1,18 +1,21 @@
 //! The columns of the table, and their widths.
 
-use strum::VariantArray;
+use strum::{IntoStaticStr, VariantArray};
 
 use crate::snapshot::Widths;
 
-/// A column of the table.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, VariantArray)]
+/// A column of the table; its text is the heading.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, VariantArray, IntoStaticStr)]
+#[strum(serialize_all = "UPPERCASE")]
 pub(super) enum Column {
     Status,
     Customer,
     User,
+    #[strum(serialize = "THINGSBOARD")]
     Server,
     Left,
     Next,
+    #[strum(serialize = "LAST ERROR")]
     Error,
 }
 
@@ -32,19 +35,6 @@ pub(super) fn margin(gap: usize) -> usize {
 const LEAST_IMPORTANT: [Column; 3] = [Column::Server, Column::Next, Column::User];
 
 impl Column {
-    /// The heading.
-    pub(super) fn heading(self) -> &'static str {
-        match self {
-            Self::Status => "STATUS",
-            Self::Customer => "CUSTOMER",
-            Self::User => "USER",
-            Self::Server => "THINGSBOARD",
-            Self::Left => "LEFT",
-            Self::Next => "NEXT",
-            Self::Error => "LAST ERROR",
-        }
-    }
-
     /// Returns the least useful width on a screen of so many columns.
     fn least(self, widths: Widths, screen: usize) -> usize {
         match self {
@@ -131,7 +121,7 @@ mod tests {
     const WIDTHS: Widths = Widths { short_id: 8, id: 36, user: 24, server: 24 };
 
     fn names(width: usize) -> Vec<&'static str> {
-        Columns::fit(width, WIDTHS).columns.into_iter().map(|(column, _)| column.heading()).collect()
+        Columns::fit(width, WIDTHS).columns.into_iter().map(|(column, _)| column.into()).collect()
     }
 
     #[test]

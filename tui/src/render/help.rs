@@ -5,7 +5,7 @@ use ratatui::layout::Rect;
 use ratatui::text::{Line, Span};
 use ratatui::widgets::Paragraph;
 
-use super::{Extent, popup};
+use super::popup;
 use crate::app::App;
 use crate::text::wrap;
 
@@ -86,20 +86,16 @@ fn lines(app: &App, columns: usize) -> Vec<Line<'static>> {
     lines
 }
 
-/// Returns the length of the text on this screen, and of its visible part.
-pub(super) fn extent(app: &App, screen: Rect) -> Extent {
-    Extent {
-        lines: lines(app, popup::columns(screen).into()).len(),
-        height: screen.height.saturating_sub(2).into(),
-    }
+/// Returns how far the text can scroll on this screen.
+pub(super) fn surplus(app: &App, screen: Rect) -> usize {
+    lines(app, popup::columns(screen).into()).len().saturating_sub(screen.height.saturating_sub(2).into())
 }
 
 /// Draws the help in a popup; it scrolls if it does not fit.
 pub(super) fn render(frame: &mut Frame<'_>, app: &App, scroll: usize, screen: Rect) {
     let columns = popup::columns(screen);
     let lines = lines(app, columns.into());
-    let extent = extent(app, screen);
-    let title = if extent.surplus() > 0 { "Help (j/k scroll, Esc back)" } else { "Help (Esc back)" };
+    let title = if surplus(app, screen) > 0 { "Help (j/k scroll, Esc back)" } else { "Help (Esc back)" };
     let height = u16::try_from(lines.len()).unwrap_or(u16::MAX - 2);
     let inside = popup::render(frame, app.theme, title, (columns, height), screen);
     let visible: Vec<Line<'_>> = lines.into_iter().skip(scroll).take(inside.height.into()).collect();

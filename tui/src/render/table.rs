@@ -47,7 +47,7 @@ pub(super) fn render(frame: &mut Frame<'_>, app: &App, area: Rect) {
 
     let indent = |at: usize| if at == 0 { before } else { 0 };
     let headings = columns.iter().enumerate().map(|(at, &(column, width))| {
-        format!("{:indent$}{}", "", app.theme.clip(column.heading(), width), indent = indent(at))
+        format!("{:indent$}{}", "", app.theme.clip(column.into(), width), indent = indent(at))
     });
     let headings = Row::new(headings).style(app.theme.strong());
     let widths = columns

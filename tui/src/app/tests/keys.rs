@@ -65,9 +65,12 @@ fn quitting() {
         }
     }
     let mut app = four();
-    assert_eq!(app.update(Input::Terminate, noon()), [Effect::Quit(Ending::Requested)]);
-    assert_eq!(app.update(Input::TerminalGone, noon()), [Effect::Quit(Ending::TerminalGone)]);
-    assert_eq!(app.update(Input::Panicked("poll"), noon()), [Effect::Quit(Ending::Panicked("poll"))]);
+    assert_eq!(app.update(Input::End(Ending::Requested), noon()), [Effect::Quit(Ending::Requested)]);
+    assert_eq!(app.update(Input::End(Ending::TerminalGone), noon()), [Effect::Quit(Ending::TerminalGone)]);
+    assert_eq!(
+        app.update(Input::End(Ending::Panicked("poll")), noon()),
+        [Effect::Quit(Ending::Panicked("poll"))]
+    );
     assert_eq!(app.update(Input::Continued, noon()), [Effect::Redraw]);
     assert_eq!(press(&mut app, "C-l"), [Effect::Redraw]);
 }
