@@ -18,7 +18,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use futures_util::FutureExt;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
-use tokio::time::{Instant, sleep_until, timeout};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
@@ -40,11 +40,11 @@ const TRY_TIMEOUT: Duration = Duration::from_secs(15);
 /// The time limit for a connection.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// The time between two looks at the snapshot, while nothing is wrong.
+/// The time between two looks at the snapshot: each goes through all rows, and a trouble may last for weeks.
 const LOOK: Duration = Duration::from_secs(5);
 
-/// The same while something is wrong or waits.
-const CLOSE_LOOK: Duration = Duration::from_secs(1);
+/// The time between two looks at the messages that wait for their next try.
+const NEXT_TRY: Duration = Duration::from_secs(1);
 
 /// The time until the store is tried again.
 const STORE_RETRY: Duration = Duration::from_secs(30);
@@ -232,8 +232,9 @@ pub async fn run<S: Store>(
             Some(Ok(done)) = notifier.storing.join_next() => notifier.stored(done),
             () = sleep_until(next_look) => {
                 notifier.look(&handle);
-                next_look = Instant::now() + if notifier.is_busy() { CLOSE_LOOK } else { LOOK };
+                next_look = Instant::now() + LOOK;
             }
+            () = sleep(NEXT_TRY), if notifier.queues.iter().any(|queue| !queue.is_empty()) => {}
         }
         notifier.send();
         notifier.store(&store);
@@ -289,10 +290,6 @@ impl Notifier {
         }
     }
 
-    fn is_busy(&self) -> bool {
-        !self.timing.known().is_empty() || self.queues.iter().any(|queue| !queue.is_empty())
-    }
-
     /// Looks at the snapshot, once it is known what an earlier process has told, or that the store cannot say it.
     fn look(&mut self, handle: &Handle) {
         if self.is_restored == Some(false) && !self.said_why {
@@ -337,7 +334,7 @@ impl Notifier {
         let now = self.clock.now();
         let trouble = Trouble::of("test".to_owned(), Severity::Warning);
         let number = rand::random();
-        let message = Message { event: Event::Test, trouble, since: now, at: now, number };
+        let message = Message { event: Event::Test, trouble, since: now, over_since: None, at: now, number };
         let mut tries = JoinSet::new();
         for (at, (queue, channel)) in self.queues.iter().zip(&self.channels).enumerate() {
             if receiver.is_none_or(|name| name == queue.name) {
@@ -361,9 +358,10 @@ impl Notifier {
     }
 
     fn reload(&mut self, settings: &Settings) {
-        for (queue, channel) in self.queues.iter().zip(&mut self.channels) {
+        for (queue, channel) in self.queues.iter_mut().zip(&mut self.channels) {
             if let Some(new) = settings.receivers.iter().find(|receiver| receiver.name == queue.name) {
                 *channel = new.channel.clone();
+                queue.hurry();
             }
         }
     }
@@ -430,7 +428,7 @@ impl Notifier {
             }
             Err(error) => {
                 if !self.said_why {
-                    warn!("What receivers were told cannot be stored for now: {error}");
+                    warn!("What receivers were told cannot be stored for now: {}", error.with_remedy());
                 }
                 let needs_person = matches!(error.class(), "permission" | "schema");
                 let wait = if needs_person { LONG_STORE_RETRY } else { STORE_RETRY };

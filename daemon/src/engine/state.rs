@@ -247,7 +247,7 @@ impl State {
             Event::CheckAbandoned(id) => self.check_abandoned(&id, at),
             Event::ServerRecovered(server) => {
                 let revision = self.customers.revision + 1;
-                if self.servers.get_mut(&server).is_some_and(|known| known.answered(revision)) {
+                if self.servers.get_mut(&server).is_some_and(|known| known.answered(at, revision)) {
                     self.customers.revision = revision;
                 }
                 self.recovered.insert(server, at);
@@ -255,7 +255,7 @@ impl State {
             Event::GateMoved { server, limit, breaker } => {
                 let revision = self.customers.revision + 1;
                 let known = self.servers.get_mut(&server);
-                if known.is_some_and(|known| known.set_gate(limit, breaker, revision)) {
+                if known.is_some_and(|known| known.set_gate((limit, breaker), at, revision)) {
                     self.customers.revision = revision;
                 }
             }

@@ -103,6 +103,8 @@ struct ServerRow {
     server: proto::Server,
     /// Whether it has answered this process.
     has_answered: bool,
+    /// Since when it answers, as in [`Server`](super::state::Server).
+    answers_since: Option<DateTime<Utc>>,
 }
 
 impl Snapshot {

@@ -22,6 +22,7 @@ use super::settings::AccessRules;
 use super::{page, query};
 use crate::control::{Access, Session};
 use crate::metrics::{content_type, exposition};
+use crate::notify;
 use crate::text::printable;
 
 /// `/readyz` accepts a table that was read at most this many intervals ago.
@@ -117,21 +118,21 @@ async fn status(
 ) -> Result<Response, HttpRefusal> {
     let query = query.unwrap_or_default();
     let envelope = query::status(&query)?;
-    let tag = tag(&app, &query).map_err(internal)?;
+    let tag = tag(&app, &query, &notify::failing()).map_err(internal)?;
     if let Some(unchanged) = unchanged(&tag, &headers) {
         return Ok(unchanged);
     }
     Ok(with_tag(app.carry_out(access, envelope).await?, &tag))
 }
 
-/// Returns the tag of the answer to this query. It covers the revision, the parts that change without it, and the minute,
-/// because `minutes_until_expiry` depends on the time.
-fn tag(app: &Shared, query: &str) -> serde_json::Result<String> {
+/// Returns the tag of the answer to this query. It covers the revision, the parts that change without it, the receivers that
+/// fail, which no snapshot holds, and the minute, because `minutes_until_expiry` depends on the time.
+pub(super) fn tag(app: &Shared, query: &str, failing_receivers: &[String]) -> serde_json::Result<String> {
     let all = proto::StatusQuery { customers: proto::Rows::None, since: None };
     let snapshot = app.parts.handle.snapshot();
     let minute = app.parts.clock.now().timestamp().div_euclid(60);
     let head = snapshot.status_without_customers(&all).ok();
-    Ok(etag(&serde_json::to_vec(&(query, minute, head))?))
+    Ok(etag(&serde_json::to_vec(&(query, minute, head, failing_receivers))?))
 }
 
 async fn act(access: Access, State(app): State<App>, request: Request) -> Result<Response, HttpRefusal> {

@@ -512,6 +512,14 @@ async fn a_query_filters_and_an_unchanged_answer_is_not_sent_again() {
 }
 
 #[tokio::test]
+async fn a_receiver_that_begins_to_fail_changes_the_answer() {
+    let site = site().await;
+    let tag = |failing: &[String]| super::routes::tag(&site.app, "", failing).unwrap();
+    assert_eq!(tag(&[]), tag(&[]));
+    assert_ne!(tag(&[]), tag(&["chat".to_owned()]));
+}
+
+#[tokio::test]
 async fn probes_answer_with_one_word() {
     let site = site().await;
     let said = async |path| {

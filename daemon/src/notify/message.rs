@@ -1,7 +1,7 @@
 //! Messages as text: what they say, and how each format writes it. No text of a row or a server can add a line, a header, a
 //! mention or a link. Pure.
 
-use chrono::{DateTime, SecondsFormat, Utc};
+use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
 use serde_json::{Value, json};
 
 use super::timing::{Event, Message};
@@ -47,13 +47,13 @@ impl Frame {
     fn facts(&self, message: &Message, quote: fn(&str) -> String) -> Vec<(&'static str, String)> {
         let trouble = &message.trouble;
         let is_over = message.event == Event::Resolved;
+        let lasted = message.over_since.map(|over| length((over - message.since).max(TimeDelta::zero())));
         let severity: &str = trouble.severity.into();
         let worst = trouble.worst.iter().map(|(id, user)| match self.names {
             true => format!("{} ({})", quote(&brief(id)), quote(&brief(user))),
             false => quote(&brief(id)),
         });
         let worst = worst.collect::<Vec<_>>().join(", ");
-        let lasted = length(message.at - message.since);
         let lapsed = match (trouble.lapsed, is_over) {
             (0, _) => String::new(),
             (lapsed, true) => format!("{lapsed} at the worst"),
@@ -71,7 +71,7 @@ impl Frame {
                 ("Without a valid token", lapsed),
                 ("First lapse", now(first_lapse)),
                 ("Since", time(message.since)),
-                ("Lasted", if is_over { lasted } else { String::new() }),
+                ("Lasted", lasted.unwrap_or_default()),
                 ("What happened", now(quote(&self.said(trouble)))),
                 ("What to do", now(printable(&trouble.remedy))),
                 ("Command", now(trouble.command.to_owned())),

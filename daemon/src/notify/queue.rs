@@ -6,6 +6,7 @@ use std::time::Duration;
 use chrono::{DateTime, TimeDelta, Utc};
 
 use super::timing::{Event, Message};
+use crate::clock::Clock;
 use crate::model::{NoticeChange, StoredNotice};
 
 /// The most messages that wait.
@@ -20,7 +21,7 @@ const LONGEST_RETRY_AFTER: Duration = Duration::from_secs(3_600);
 /// A receiver is told for so long that a trouble is over. The other messages are tried for as long as their trouble lasts.
 const RESOLVED_LASTS: TimeDelta = TimeDelta::hours(24);
 
-/// A message that a receiver rejects is tried so often.
+/// A message that a receiver rejects is tried so often. Then it waits until the receiver takes another one.
 const REJECTED_TRIES: u32 = 2;
 
 /// No next try is further away than this, unless the clock stepped backward.
@@ -84,7 +85,7 @@ pub(super) struct Queue {
     pub(super) sent: u64,
     /// Tries that failed.
     pub(super) failed: u64,
-    /// Messages that were given up, or for which there was no room.
+    /// Ends that were too old, and repeats for which there was no room.
     pub(super) dropped: u64,
     /// When the last message was delivered.
     pub(super) last_sent: Option<DateTime<Utc>>,
@@ -148,7 +149,9 @@ impl Queue {
         if self.is_stopped || self.on_its_way.is_some() || !is_due(self.closed_until, now) {
             return None;
         }
-        while let Some(at) = self.waiting.iter().position(|waiting| is_due(waiting.next_try, now)) {
+        let may_be_sent =
+            |waiting: &Waiting| waiting.rejections < REJECTED_TRIES && is_due(waiting.next_try, now);
+        while let Some(at) = self.waiting.iter().position(may_be_sent) {
             let mut waiting = self.waiting.remove(at)?;
             let (message, recipients) = &mut waiting.sending;
             let cause = &message.trouble.cause;
@@ -159,7 +162,7 @@ impl Queue {
                     continue;
                 }
                 Event::Resolved if !is_known && recipients.is_empty() => continue,
-                Event::Resolved if now - message.at > RESOLVED_LASTS => {
+                Event::Resolved if Clock::is_credible(message.at) && now - message.at > RESOLVED_LASTS => {
                     self.forget(cause);
                     self.dropped += 1;
                     continue;
@@ -183,7 +186,9 @@ impl Queue {
         if let TryResult::Sent(refusals) = tried.result {
             (self.last_error, self.last_sent) = (refusals, Some(now));
             self.sent += 1;
-            return self.delivered(message, now);
+            self.delivered(message, now);
+            // It was repaired, perhaps.
+            return self.hurry();
         }
         self.failed += 1;
         self.last_error = Some(tried.said);
@@ -209,13 +214,6 @@ impl Queue {
             }
             TryResult::Sent(_) => {}
         }
-        if waiting.rejections >= REJECTED_TRIES {
-            if message.event == Event::Resolved {
-                self.forget(&message.trouble.cause);
-            }
-            self.dropped += 1;
-            return;
-        }
         waiting.next_try = later(retry_after(waiting.tries, roll));
         match self.waiting_about(&message.trouble.cause) {
             Some(newer) => (newer.tries, newer.next_try) = (waiting.tries, waiting.next_try),
@@ -240,7 +238,7 @@ impl Queue {
     /// Tries each message again at once, unless the receiver wants none now.
     pub(super) fn hurry(&mut self) {
         for waiting in &mut self.waiting {
-            (waiting.tries, waiting.next_try) = (0, None);
+            (waiting.tries, waiting.rejections, waiting.next_try) = (0, 0, None);
         }
     }
 

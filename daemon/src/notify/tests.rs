@@ -2,12 +2,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use proptest::prelude::*;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 
 use super::message::{Format, Frame, id};
 use super::queue::{CAPACITY, Queue, Tried, TryResult};
@@ -15,10 +17,14 @@ use super::timing::{Event, Filter, Message, Times, Timing};
 use super::webhook::Webhook;
 use super::{Channel, LAST_MESSAGES, LONG_STORE_RETRY, Notifier, Settings, attempt, mail};
 use crate::clock::Clock;
+use crate::engine::pass::{Limits, budget};
+use crate::engine::policy::Policy;
+use crate::engine::scheduler::{Parts, Scheduler};
 use crate::engine::view::{Severity, Trouble};
 use crate::model::{NoticeChange, Secret, StoredNotice};
 use crate::store::sqlite::SqliteStore;
 use crate::store::{Store, StoreError};
+use crate::thingsboard::{Client, ClientSettings};
 
 fn start() -> DateTime<Utc> {
     "2026-11-30T00:00:00Z".parse().unwrap()
@@ -137,6 +143,26 @@ fn a_trouble_is_told_once_and_once_when_it_is_over() {
     assert_eq!(world.events(0), [(31, Event::Firing), (30 * 60 + 301, Event::Resolved)]);
     assert_eq!(world.receivers[0].got[1].3, 5_000, "the end says how bad it was");
     assert!(world.receivers[0].stored.is_empty());
+}
+
+#[test]
+fn an_end_says_how_long_the_trouble_lasted_without_the_wait_after_it() {
+    let mut timing = Timing::new(times(), vec![filter()]);
+    let mut texts = Vec::new();
+    for second in 0..1_000 {
+        let troubles = if second < 600 { vec![server("a", 1)] } else { Vec::new() };
+        let now = start() + TimeDelta::seconds(second);
+        timing.observe(
+            now,
+            troubles,
+            |_, _| true,
+            |_, message| {
+                texts.push(Frame::default().text(&message));
+                true
+            },
+        );
+    }
+    assert!(texts[1].contains("Lasted: 10 min 0 s\n"), "{texts:?}");
 }
 
 #[test]
@@ -267,7 +293,7 @@ fn the_database_may_fail_for_half_a_minute() {
 
 fn message(event: Event, cause: String, customers: usize) -> Message {
     let trouble = Trouble { customers, ..Trouble::of(cause, Severity::Critical) };
-    Message { event, trouble, since: start(), at: start(), number: 0 }
+    Message { event, trouble, since: start(), over_since: None, at: start(), number: 0 }
 }
 
 fn failed(result: TryResult) -> Tried {
@@ -299,7 +325,7 @@ fn tries_are_further_and_further_apart_and_a_rejection_ends_them() {
         assert!(queue.take(now).is_some());
         queue.tried(failed(again()), now, 0.5);
     }
-    // A message that is rejected twice is given up, and the next one has its own tries.
+    // A message that is rejected twice is not tried again by itself, and the next one has its own tries.
     let mut queue = Queue::new("r".to_owned(), true);
     queue.push(message(Event::Firing, "server:a".to_owned(), 1));
     for _ in 0..2 {
@@ -307,7 +333,7 @@ fn tries_are_further_and_further_apart_and_a_rejection_ends_them() {
         assert!(queue.take(now).is_some());
         queue.tried(failed(TryResult::Rejected), now, 0.5);
     }
-    assert_eq!((queue.len(), queue.dropped, queue.failed), (0, 1, 2));
+    assert_eq!((queue.len(), queue.dropped, queue.failed), (1, 0, 2));
     // A receiver that is gone gets nothing until a test reaches it.
     queue.push(message(Event::Firing, "server:b".to_owned(), 1));
     assert!(queue.take(now).is_some());
@@ -374,7 +400,31 @@ fn only_rejections_count_as_such_and_no_message_holds_up_another() {
     fail(&mut queue, start() + TimeDelta::hours(1), TryResult::Rejected);
     assert_eq!((queue.len(), queue.dropped), (1, 0), "it was rejected once");
     fail(&mut queue, start() + TimeDelta::hours(2), TryResult::Rejected);
-    assert_eq!((queue.len(), queue.dropped), (0, 1));
+    assert!(queue.take(start() + TimeDelta::hours(9)).is_none(), "it was rejected twice");
+}
+
+/// What was rejected waits for the receiver to be repaired: then it takes another message or a test.
+#[test]
+fn a_repaired_receiver_hears_at_once_of_what_it_rejected() {
+    let hours = |hours| start() + TimeDelta::hours(hours);
+    let mut queue = Queue::new("r".to_owned(), true);
+    for is_test in [false, true] {
+        queue.push(message(Event::Firing, "server:a".to_owned(), 1));
+        fail(&mut queue, hours(0), TryResult::Rejected);
+        fail(&mut queue, hours(1), TryResult::Rejected);
+        assert!(queue.take(hours(9)).is_none(), "it is not tried again by itself");
+        if is_test {
+            queue.tested(Tried { said: String::new(), result: TryResult::Sent(None) }, hours(9));
+        } else {
+            queue.push(message(Event::Firing, "server:b".to_owned(), 1));
+            assert!(queue.take(hours(9)).is_some_and(|(message, _)| message.trouble.cause == "server:b"));
+            queue.tried(Tried { said: String::new(), result: TryResult::Sent(None) }, hours(9), 0.5);
+        }
+        let (message, _) = queue.take(hours(9)).expect("it is tried again");
+        assert_eq!((message.event, message.trouble.cause.as_str()), (Event::Firing, "server:a"));
+        queue.tried(Tried { said: String::new(), result: TryResult::Sent(None) }, hours(9), 0.5);
+        assert!(queue.is_empty());
+    }
 }
 
 #[test]
@@ -387,7 +437,7 @@ fn a_message_of_growth_that_tells_of_the_beginning_has_its_id() {
 }
 
 #[test]
-fn an_end_that_is_given_up_is_forgotten() {
+fn an_end_that_is_too_old_is_forgotten_and_a_rejected_one_waits() {
     let mut queue = Queue::new("r".to_owned(), true);
     for too_late in [false, true] {
         queue.push(message(Event::Firing, "server:a".to_owned(), 1));
@@ -398,6 +448,8 @@ fn an_end_that_is_given_up_is_forgotten() {
         } else {
             fail(&mut queue, start(), TryResult::Rejected);
             fail(&mut queue, start() + TimeDelta::hours(1), TryResult::Rejected);
+            queue.hurry();
+            fail(&mut queue, start() + TimeDelta::hours(2), TryResult::Sent(None));
         }
         assert!(matches!(queue.changes.pop(), Some(NoticeChange::Over { .. })), "{too_late}");
         assert!(queue.is_empty());
@@ -450,6 +502,39 @@ fn a_clock_that_steps_backward_silences_nothing() {
     world.run(MINUTE * 6, &[]);
     let events: Vec<Event> = world.events(0).into_iter().map(|(_, event)| event).collect();
     assert_eq!(events, [Event::Firing, Event::Resolved]);
+}
+
+/// A machine without a battery starts in 1970, until a time server corrects its clock.
+#[test]
+fn a_start_in_1970_repeats_nothing_once_the_clock_is_right() {
+    let mut world = World::new(vec![filter()]);
+    world.run(MINUTE, &[server("a", 1), server("b", 1)]);
+    world.restart();
+    let right = world.now;
+    world.now = DateTime::UNIX_EPOCH;
+    world.run(MINUTE * 10, &[server("a", 1), server("new", 1)]);
+    world.receivers[0].is_away = true;
+    world.run(MINUTE, &[server("a", 1)]);
+    world.now = right;
+    world.receivers[0].is_away = false;
+    world.run(MINUTE * 10, &[server("a", 1)]);
+    let told: Vec<(Event, &str)> =
+        world.receivers[0].got.iter().map(|(_, event, cause, _)| (*event, cause.as_str())).collect();
+    use Event::{Firing, Resolved};
+    let (a, b, new) = ("server:a", "server:b", "server:new");
+    assert_eq!(told, [(Firing, a), (Firing, b), (Firing, new), (Resolved, b), (Resolved, new)]);
+    world.run(TimeDelta::hours(4), &[server("a", 1)]);
+    assert_eq!(world.events(0).last().map(|(_, event)| *event), Some(Event::Repeat));
+}
+
+/// Such a clock lets no connection over TLS succeed, so that messages wait for the right time.
+#[test]
+fn an_end_that_was_decided_in_1970_is_not_too_old() {
+    let mut queue = Queue::new("r".to_owned(), true);
+    queue.push(message(Event::Firing, "server:a".to_owned(), 1));
+    fail(&mut queue, start(), TryResult::Sent(None));
+    queue.push(Message { at: DateTime::UNIX_EPOCH, ..message(Event::Resolved, "server:a".to_owned(), 1) });
+    assert_eq!(fail(&mut queue, start(), TryResult::Sent(None)).0, Event::Resolved);
 }
 
 #[tokio::test(start_paused = true)]
@@ -536,6 +621,49 @@ async fn what_was_told_is_stored_at_the_end_though_a_receiver_hangs() {
     assert_eq!(store.read_notices().await.unwrap().unwrap().len(), 1);
 }
 
+/// Each look goes through all rows, and a trouble such as a parked customer may last for weeks.
+#[tokio::test]
+async fn a_trouble_that_lasts_is_looked_at_every_few_seconds() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = || SqliteStore::new(&folder.path().join("customers.db"), "customer_settings", None).unwrap();
+    let readings = Arc::new(AtomicUsize::new(0));
+    let counted = Arc::clone(&readings);
+    let clock = Clock::from_fn(move || {
+        counted.fetch_add(1, Ordering::Relaxed);
+        // This is a trouble.
+        DateTime::UNIX_EPOCH
+    });
+    let timeout = Duration::from_secs(10);
+    let client =
+        ClientSettings { connect_timeout: timeout, request_timeout: timeout, ca_file: None, proxy: None };
+    let (_scheduler, handle) = Scheduler::new(Parts {
+        store: store(),
+        logins: Client::new(&client).unwrap(),
+        clock: clock.clone(),
+        policy: Policy::of_a_minute(),
+        limits: Limits { in_flight: 8, per_server: 8, budget: budget(timeout), request_timeout: timeout },
+        autostart: true,
+        config_file: None,
+        seed: 1,
+        name: "test".into(),
+    });
+    let (_orders, orders) = tokio::sync::mpsc::channel(1);
+    readings.store(0, Ordering::Relaxed);
+    let shutdown = CancellationToken::new();
+    let (store, end) = (Arc::new(store()), shutdown.clone());
+    let notifier = tokio::spawn(super::run(settings(), store, handle, clock, orders, end));
+    // The task reads the clock to look, and whenever it may have to send; the second time when it has read the store.
+    while readings.load(Ordering::Relaxed) < 2 {
+        tokio::task::yield_now().await;
+    }
+    tokio::time::pause();
+    tokio::time::sleep(Duration::from_secs(100)).await;
+    let readings = readings.load(Ordering::Relaxed);
+    assert!((30..60).contains(&readings), "{readings}");
+    shutdown.cancel();
+    notifier.await.unwrap();
+}
+
 fn webhook(url: url::Url) -> Webhook {
     let tls = crate::tls::client_config(crate::tls::Trusted::AnyCertificate).unwrap();
     Webhook::new(url, Format::Slack, Vec::new(), tls).unwrap()
@@ -614,7 +742,8 @@ fn a_chat_makes_no_link_of_what_a_row_or_a_server_says_but_of_the_link() {
     let worst = vec![("http://evil.example & www.evil.example".to_owned(), "ops".to_owned())];
     let text = "see https://evil.example/a".to_owned();
     let trouble = Trouble { worst, text, ..server("https://evil.example", 1) };
-    let message = Message { event: Event::Firing, trouble, since: start(), at: start(), number: 0 };
+    let message =
+        Message { event: Event::Firing, trouble, since: start(), over_since: None, at: start(), number: 0 };
     let link = "https://tokens.example.com/?a&b".to_owned();
     let frame = Frame { host: "h".to_owned(), names: false, link: link.clone() };
     let slack = frame.body(&message, Format::Slack)["text"].as_str().unwrap().to_owned();
@@ -637,7 +766,8 @@ fn no_message_names_a_user_unless_it_may() {
     let worst = vec![("c1".to_owned(), "Ops@example.com".to_owned()), ("c2".to_owned(), "a".to_owned())];
     let text = "no user ops@example.com (ops%40example.com) at a server".to_owned();
     let trouble = Trouble { worst, text, ..server("x", 2) };
-    let message = Message { event: Event::Firing, trouble, since: start(), at: start(), number: 0 };
+    let message =
+        Message { event: Event::Firing, trouble, since: start(), over_since: None, at: start(), number: 0 };
     let hidden = Frame::default();
     for text in [hidden.text(&message), hidden.body(&message, Format::Standard).to_string()] {
         assert!(text.contains("no user *** (***) at *** server"), "{text}");
@@ -691,7 +821,14 @@ proptest! {
 fn a_message_is_small_and_its_id_the_same_from_each_daemon() {
     let worst = (0..10).map(|n| ("\u{10ffff}".repeat(900) + &n.to_string(), "@*".repeat(900))).collect();
     let long = Trouble { worst, text: "x\r\n".repeat(9_000), ..server(&"h".repeat(5_000), 312) };
-    let message = Message { event: Event::Firing, trouble: long, since: start(), at: start(), number: 0 };
+    let message = Message {
+        event: Event::Firing,
+        trouble: long,
+        since: start(),
+        over_since: None,
+        at: start(),
+        number: 0,
+    };
     let link = format!("https://tokens.example.com/{}", "a".repeat(470));
     let frame = Frame { host: "h".repeat(64), names: true, link };
     for format in [Format::Standard, Format::Slack, Format::Teams] {

@@ -2,10 +2,12 @@
 //! damped. Pure.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::iter;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use strum::IntoStaticStr;
 
+use crate::clock::Clock;
 use crate::engine::view::{Severity, Trouble};
 use crate::model::StoredNotice;
 
@@ -71,6 +73,8 @@ pub struct Message {
     pub trouble: Trouble,
     /// When the trouble began.
     pub since: DateTime<Utc>,
+    /// Since when it is over.
+    pub over_since: Option<DateTime<Utc>>,
     /// When this was decided.
     pub at: DateTime<Utc>,
     /// Tells two messages of the same event apart; the same in each daemon that decides the same.
@@ -145,7 +149,7 @@ impl Timing {
         proves_end: impl Fn(&str, bool) -> bool,
         mut offer: impl FnMut(usize, Message) -> bool,
     ) {
-        self.not_after(now);
+        self.correct_times(now);
         self.update(now, troubles, proves_end);
         for (receiver, (filter, told)) in self.filters.iter().zip(&mut self.told).enumerate() {
             for (cause, episode) in &self.episodes {
@@ -169,14 +173,17 @@ impl Timing {
         });
     }
 
-    /// Moves all that would be after `now`, so that a clock that stepped backward silences nothing.
-    fn not_after(&mut self, now: DateTime<Utc>) {
-        for episode in self.episodes.values_mut() {
-            episode.since = episode.since.min(now);
-            episode.over_since = episode.over_since.min(Some(now));
+    /// Moves all that would be after `now`, so that a clock that stepped backward silences nothing, and what is of a clock that
+    /// cannot have been right. Such a clock moves nothing itself: else all were repeated once it is right.
+    fn correct_times(&mut self, now: DateTime<Utc>) {
+        if !Clock::is_credible(now) {
+            return;
         }
-        for told in self.told.iter_mut().flat_map(BTreeMap::values_mut) {
-            told.at = told.at.min(now);
+        let episodes = self.episodes.values_mut();
+        let times = episodes.flat_map(|it| iter::once(&mut it.since).chain(&mut it.over_since));
+        for time in times.chain(self.told.iter_mut().flat_map(BTreeMap::values_mut).map(|told| &mut told.at))
+        {
+            *time = if Clock::is_credible(*time) { now.min(*time) } else { now };
         }
     }
 
@@ -250,5 +257,6 @@ fn due(
     if event == Event::Resolved {
         (trouble.customers, trouble.lapsed) = (episode.most_customers, episode.most_lapsed);
     }
-    Some(Message { event, trouble, since: episode.since, at: now, number })
+    let (since, over_since) = (episode.since, episode.over_since);
+    Some(Message { event, trouble, since, over_since, at: now, number })
 }

@@ -270,14 +270,16 @@ impl Store for MssqlStore {
     }
 
     async fn read_notices(&self) -> Result<Option<Vec<StoredNotice>>, StoreError> {
-        self.connections.run(Operation::Recording, |connection| Box::pin(notices::read(connection))).await
+        self.connections
+            .run(Operation::KeepingNotices, |connection| Box::pin(notices::read(connection)))
+            .await
     }
 
     async fn write_notices(&self, changes: Vec<NoticeChange>) -> Result<(), StoreError> {
         // Tokens can be saved between two of them.
         for change in changes.into_iter().map(Arc::new) {
             self.connections
-                .run(Operation::Recording, |connection| {
+                .run(Operation::KeepingNotices, |connection| {
                     let change = Arc::clone(&change);
                     Box::pin(async move { notices::write(connection, &change).await })
                 })

@@ -2,9 +2,11 @@
 
 use tbtoken_tests::mssql::Permission;
 use tbtokend::model::{NoticeChange, StoredNotice};
+use tbtokend::store::Store as _;
 
 use crate::ground::{Ground, on_every_store};
 use crate::place::{Place, at};
+use crate::stores::AnyStore;
 
 on_every_store! {
     p32_what_was_told_is_read_back_until_it_is_over,
@@ -39,13 +41,27 @@ async fn p32_what_was_told_is_read_back_until_it_is_over(ground: Ground) {
 /// A login that may neither make nor use the table works without it.
 #[tokio::test]
 async fn p32_without_the_table_nothing_is_kept_and_tokens_are_written() {
-    for denied in [Permission::CreateTable, Permission::On("SELECT", "dbo.tbtokend_notice".to_owned())] {
+    let place = Place::new(Ground::Fake).await;
+    place.fake().deny(Permission::CreateTable);
+    assert_eq!(place.another_store().read_notices().await, None);
+    assert_eq!(place.another_store().read().await.customers.len(), 0);
+}
+
+/// A table that the login may not use is not missing: the error says what to grant.
+#[tokio::test]
+async fn p32_a_denied_table_is_named_with_its_grant_and_tokens_are_written() {
+    for permission in ["SELECT", "INSERT"] {
         let place = Place::new(Ground::Fake).await;
-        if denied != Permission::CreateTable {
-            assert!(place.store.read_notices().await.is_some());
-        }
-        place.fake().deny(denied);
-        assert_eq!(place.another_store().read_notices().await, None);
+        assert!(place.store.read_notices().await.is_some());
+        place.fake().deny(Permission::On(permission, "dbo.tbtokend_notice".to_owned()));
+        let AnyStore::Mssql(store) = place.another_store() else { unreachable!("it is SQL Server") };
+        let changed = match store.read_notices().await {
+            Ok(_) => store.write_notices(vec![NoticeChange::Known(notice("chat", 1))]).await,
+            Err(error) => Err(error),
+        };
+        let error = changed.expect_err(permission);
+        assert_eq!(error.class(), "permission", "{error}");
+        assert!(error.remedy().contains("DELETE ON [dbo].[tbtokend_notice] TO"), "{}", error.remedy());
         assert_eq!(place.another_store().read().await.customers.len(), 0);
     }
 }

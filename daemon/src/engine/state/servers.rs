@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use chrono::TimeDelta;
+use chrono::{DateTime, TimeDelta, Utc};
 
 use super::Checks;
 use crate::model::{ServerKey, Skew};
@@ -25,6 +25,8 @@ pub struct Server {
     pub skew: Option<Skew>,
     /// Whether it has answered this process.
     pub has_answered: bool,
+    /// Since when it answers; none before its first answer, and while its breaker is not closed.
+    pub answers_since: Option<DateTime<Utc>>,
     /// Its limit of logins.
     pub limit: u32,
     /// Its circuit breaker.
@@ -54,23 +56,27 @@ impl Server {
     fn new(revision: u64) -> Self {
         let (limit, breaker) = (Gate::INITIAL_LIMIT, Breaker::Closed);
         let checks = Checks::default();
-        Self { skew: None, has_answered: false, limit, breaker, checks, revision, warned: false }
+        let (skew, has_answered, answers_since) = (None, false, None);
+        Self { skew, has_answered, answers_since, limit, breaker, checks, revision, warned: false }
     }
 
     /// Sets the limit and the circuit breaker. Returns whether they changed.
-    pub(super) fn set_gate(&mut self, limit: u32, breaker: Breaker, revision: u64) -> bool {
-        let has_changed = (self.limit, self.breaker) != (limit, breaker);
+    pub(super) fn set_gate(&mut self, gate: (u32, Breaker), at: DateTime<Utc>, revision: u64) -> bool {
+        let has_changed = (self.limit, self.breaker) != gate;
+        if self.breaker != gate.1 {
+            self.answers_since = (gate.1 == Breaker::Closed).then_some(at);
+        }
         if has_changed {
-            (self.limit, self.breaker, self.revision) = (limit, breaker, revision);
+            (self.limit, self.breaker, self.revision) = (gate.0, gate.1, revision);
         }
         has_changed
     }
 
     /// Notes that it has answered. Returns whether that is new.
-    pub(super) fn answered(&mut self, revision: u64) -> bool {
-        let is_new = !self.has_answered;
+    pub(super) fn answered(&mut self, at: DateTime<Utc>, revision: u64) -> bool {
+        let is_new = !self.has_answered || self.answers_since.is_none();
         if is_new {
-            (self.has_answered, self.revision) = (true, revision);
+            (self.has_answered, self.answers_since, self.revision) = (true, Some(at), revision);
         }
         is_new
     }
@@ -175,8 +181,8 @@ mod tests {
         assert!(replace_servers(&mut servers, &BTreeSet::from([&a, &b]), 1));
         assert!(!replace_servers(&mut servers, &BTreeSet::from([&a, &b]), 2), "no server came or went");
         let changed = servers.get_mut(&b).unwrap();
-        assert!(changed.set_gate(1, Breaker::Open, 3));
-        assert!(!changed.set_gate(1, Breaker::Open, 4));
+        assert!(changed.set_gate((1, Breaker::Open), DateTime::UNIX_EPOCH, 3));
+        assert!(!changed.set_gate((1, Breaker::Open), DateTime::UNIX_EPOCH, 4));
         assert_eq!(changed.revision, 3);
         assert!(replace_servers(&mut servers, &BTreeSet::from([&a]), 5));
         assert!(replace_servers(&mut servers, &BTreeSet::from([&b]), 6));

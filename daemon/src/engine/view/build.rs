@@ -89,6 +89,7 @@ fn server_rows(state: &State, before: Option<&Snapshot>) -> Vec<Arc<ServerRow>> 
                 revision: server.revision,
                 server: server_shown,
                 has_answered: server.has_answered,
+                answers_since: server.answers_since,
             })
         })
     };

@@ -208,11 +208,22 @@ impl Snapshot {
             is_one_untried |= row.cause == Cause::Down;
             lasting.extend(of_failure("failing", row));
             let Some(server) = row.server.as_ref().map(|server| server.as_str()) else { continue };
-            // A database that rejects this row alone is no trouble of the server.
-            lasting.extend((row.cause != Cause::Store || self.store_class.is_some()).then_some(down(server)));
+            // A database that rejects this row alone is no trouble of the server, nor is a failure since it answers again.
+            let is_its = (row.cause != Cause::Store || self.store_class.is_some()) && !self.fails_on(row);
+            lasting.extend(is_its.then_some(down(server)));
             lasting.extend(row.is_refused().then_some(dead_tokens(server)));
         }
         (lasting, is_one_untried)
+    }
+
+    /// Whether the last attempt has failed since its server answers, so that the customer waits for something else.
+    fn fails_on(&self, row: &Row) -> bool {
+        let since = row.server.as_ref().and_then(|server| {
+            let at = self.servers.binary_search_by(|it| it.server.name.as_str().cmp(server.as_str())).ok()?;
+            self.servers.get(at)?.answers_since
+        });
+        let own = row.failure.as_ref().filter(|failure| failure.consecutive > 0);
+        own.zip(since).is_some_and(|(failure, since)| failure.at > since)
     }
 
     fn store_group(&self) -> Option<Group<'static>> {
@@ -258,11 +269,13 @@ impl Snapshot {
     ) -> Option<Group<'a>> {
         let has_lapsed = row.has_lapsed(now);
         let server = row.server.as_ref().map(|server| server.as_str());
+        let waits_for_server =
+            server.is_some_and(|it| servers.contains(it)) && !(has_lapsed && self.fails_on(row));
         match self.conditions.attribute(row.cause) {
             Cause::Row => of_failure("parked", row),
             Cause::Store if has_lapsed && self.store_class.is_some() => self.store_group(),
             Cause::Operator if has_lapsed => Some(LOOP_STOPPED),
-            _ if server.is_some_and(|server| servers.contains(server)) => server.map(down),
+            _ if waits_for_server => server.map(down),
             _ if !has_lapsed => None,
             Cause::Server if row.failure.is_none() && row.is_refused() => server.map(dead_tokens),
             Cause::Server | Cause::Store => of_failure("failing", row),

@@ -14,6 +14,8 @@ pub(super) enum Operation {
     Recording,
     /// Reading or writing the ledger.
     KeepingTheLedger,
+    /// Reading or writing what receivers of messages were told.
+    KeepingNotices,
 }
 
 /// Returns the statements that grant the permissions for the operation to the user of that name.
@@ -25,6 +27,7 @@ pub(super) fn grant(operation: Operation, table: &str, user: &str) -> String {
             format!("{} {}", grant_changes(table, "tbtokend_state", user), grant_key(table, user))
         }
         Operation::KeepingTheLedger => grant_changes(table, "tbtokend_account", user),
+        Operation::KeepingNotices => grant_changes(table, "tbtokend_notice", user),
     }
 }
 
@@ -90,7 +93,7 @@ pub(in crate::store) fn schema(table: &str, user: Option<&str>) -> String {
                 grant_updatedttm(table, user),
                 grant_changes(table, "tbtokend_state", user),
                 grant(Operation::KeepingTheLedger, table, user),
-                grant_changes(table, "tbtokend_notice", user),
+                grant(Operation::KeepingNotices, table, user),
             ];
             text.push_str(&lines.join("\n"));
             text.push_str(&format!(

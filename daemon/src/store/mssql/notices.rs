@@ -7,20 +7,18 @@ use super::trouble::{Meaning, Trouble};
 use super::types::{Cells, UnreadableValue, read_number, read_text, read_time};
 use crate::model::{NoticeChange, StoredNotice};
 
-/// Reads the table, and makes it if there is none. None if this login may not make or use it. A row that cannot be read is
-/// skipped: its message is repeated.
+/// Reads the table, and makes it if there is none. None if this login may not make it. A row that cannot be read is skipped:
+/// its message is repeated.
 pub(super) async fn read(connection: &mut Connection) -> Result<Option<Vec<StoredNotice>>, Trouble> {
-    let mut read = try_read(connection).await;
+    let read = try_read(connection).await;
     if matches!(&read, Err(Trouble::Server(error)) if error.meaning() == Meaning::NoTable) {
-        read = match create_tables(&mut connection.session, &connection.site.settings.table).await {
-            Ok(()) => try_read(connection).await,
+        return match create_tables(&mut connection.session, &connection.site.settings.table).await {
+            Ok(()) => try_read(connection).await.map(Some),
+            Err(Trouble::Server(error)) if error.meaning() != Meaning::Transient => Ok(None),
             Err(trouble) => Err(trouble),
         };
     }
-    match read {
-        Err(Trouble::Server(error)) if error.meaning() != Meaning::Transient => Ok(None),
-        read => read.map(Some),
-    }
+    read.map(Some)
 }
 
 async fn try_read(connection: &mut Connection) -> Result<Vec<StoredNotice>, Trouble> {

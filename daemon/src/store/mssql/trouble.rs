@@ -215,6 +215,7 @@ impl Settings {
             Operation::Reading | Operation::Saving => &self.table,
             Operation::Recording => "tbtokend_state",
             Operation::KeepingTheLedger => "tbtokend_account",
+            Operation::KeepingNotices => "tbtokend_notice",
         }
     }
 
@@ -223,7 +224,7 @@ impl Settings {
             Operation::Reading => "SELECT",
             Operation::Saving => "UPDATE",
             Operation::Recording => "SELECT, INSERT or UPDATE",
-            Operation::KeepingTheLedger => "SELECT, INSERT, UPDATE or DELETE",
+            Operation::KeepingTheLedger | Operation::KeepingNotices => "SELECT, INSERT, UPDATE or DELETE",
         };
         let object = self.table_of(operation).to_owned();
         let mut grant = grant(operation, &self.table, &self.user);

@@ -75,6 +75,32 @@ fn all_customers_of_a_dead_server_are_one_trouble_that_ends_when_none_lacks_a_to
     assert_eq!(troubles(&state, 102, &[cause]), []);
 }
 
+/// A customer that fails after its server is back must not keep up the message that the server is down.
+#[test]
+fn a_server_that_is_back_is_not_down_because_one_customer_fails_on() {
+    let rows = vec![on("a", "dead", Some(10)), on("b", "dead", Some(10)), on("c", "dead", Some(900))];
+    let mut state = state(rows);
+    let (server, failing) = ("server:https://dead.example", "failing:server_error");
+    breaker(&mut state, "dead", Breaker::Open);
+    state.apply(failed("a", silent()), at(0), 0.5);
+    state.apply(failed("b", silent()), at(0), 0.5);
+    let key = crate::model::BaseUrl::parse("https://dead.example").unwrap().server_key();
+    let closed = Event::GateMoved { server: key, limit: 1, breaker: Breaker::Closed };
+    state.apply(closed, at(20), 0.5);
+    let of_server = |customers, lapsed| trouble(server, customers, lapsed, Severity::Critical);
+    assert_eq!(troubles(&state, 21, &[server]), [of_server(3, 2)], "a and b were not tried again");
+    state.apply(failed("b", Failure::ServerError { status: 500, retry_after: None }), at(22), 0.5);
+    let fails_on = trouble(failing, 1, 1, Severity::Critical);
+    assert_eq!(troubles(&state, 23, &[server]), [fails_on.clone(), of_server(2, 1)]);
+    assert!(!ends(&state, 23, server, true), "a has no token");
+    renewed(&mut state, "a", 24);
+    assert_eq!(troubles(&state, 25, &[server]), [fails_on]);
+    assert!(ends(&state, 25, server, true) && !ends(&state, 25, failing, true));
+    // It goes down again.
+    breaker(&mut state, "dead", Breaker::Open);
+    assert_eq!(troubles(&state, 26, &[server]), [of_server(3, 1)]);
+}
+
 #[test]
 fn the_database_takes_the_lapses_of_all_but_parked_customers() {
     let rows = vec![on("a", "dead", Some(10)), on("b", "fine", Some(10)), on("c", "fine", None)];
