@@ -138,8 +138,7 @@ impl Daemon {
         let snapshot = self.handle.snapshot();
         let unexplained = snapshot.counters.lapsed.get(&Cause::Daemon).filter(|lapsed| !lapsed.is_zero());
         let mut world = world.lock();
-        // A daemon sees the tokens of another one only at its next poll.
-        if let Some(lapsed) = unexplained.filter(|_| world.setup.daemons == 1) {
+        if let Some(lapsed) = unexplained {
             let what = format!("the daemon counts a lapse of {lapsed} that has no cause but itself");
             world.violation("1", 0, &what);
         }

@@ -25,6 +25,7 @@ use crate::thingsboard::Logins;
 impl<S: Store, L: Logins> Scheduler<S, L> {
     pub(super) fn tick(&mut self) {
         self.wakes.tick();
+        self.state.count_time(self.clock.now());
         match (self.steering.runs(), self.job.is_idle()) {
             (true, true) => telemetry::log_scheduled_pass(self.clock.now()),
             (true, false) => {

@@ -6,6 +6,9 @@ use super::CustomerState;
 use crate::engine::counters::{Cause, Counters};
 use crate::model::FailureKind;
 
+/// A renewal takes no longer, once nothing holds it up.
+const LONGEST_RENEWAL: TimeDelta = TimeDelta::minutes(5);
+
 /// The conditions that make all customers lapse together.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Conditions {
@@ -15,14 +18,15 @@ pub struct Conditions {
     pub(in crate::engine) is_stopped: bool,
     /// Whether the table is being read.
     pub(super) is_reading: bool,
-    /// The longest time between two counts. A longer gap is a clock step, or sleep of the machine.
+    /// The longest time between two counts, of which an interval has one at least. A longer gap is a clock step, or sleep of
+    /// the machine.
     pub(super) longest_gap: TimeDelta,
 }
 
 impl Conditions {
     /// The conditions of a healthy daemon that polls at this interval.
     pub(super) fn healthy(interval: TimeDelta) -> Self {
-        let longest_gap = TimeDelta::minutes(5).max(interval + interval);
+        let longest_gap = TimeDelta::minutes(2).max(interval + interval);
         Self { is_store_down: false, is_stopped: false, is_reading: false, longest_gap }
     }
 
@@ -56,7 +60,7 @@ impl CustomerState {
             let is_gap = now - from > conditions.longest_gap;
             let cause = if is_gap { Cause::Clock } else { self.lapse_cause(conditions) };
             // What is over has the time until the renewal, too, if that does not take long.
-            let is_recent = |(_, until): &(Cause, DateTime<Utc>)| now - *until <= conditions.longest_gap;
+            let is_recent = |(_, until): &(Cause, DateTime<Utc>)| now - *until <= LONGEST_RENEWAL;
             let cause = match self.held_up_by.filter(is_recent) {
                 Some((earlier, _)) if cause == Cause::Daemon => earlier,
                 _ => {
