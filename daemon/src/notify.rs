@@ -249,6 +249,9 @@ type Unstored = BTreeMap<(String, String), NoticeChange>;
 /// What came of a call of the store: what it had to write, and what it read or why it failed.
 type StoreDone = (Unstored, Result<Option<Vec<StoredNotice>>, StoreError>);
 
+/// What came of a test of receivers, and where the results go.
+type Tested = (Vec<(usize, Tried)>, oneshot::Sender<TestResults>);
+
 /// The state of the task.
 struct Notifier {
     clock: Clock,
@@ -258,7 +261,7 @@ struct Notifier {
     timing: Timing,
     queues: Vec<Queue>,
     tries: JoinSet<(usize, Tried)>,
-    tested: JoinSet<Vec<(usize, Tried)>>,
+    tested: JoinSet<Tested>,
     storing: JoinSet<StoreDone>,
     /// Whether the store was read; none if it keeps nothing.
     is_restored: Option<bool>,
@@ -339,21 +342,14 @@ impl Notifier {
         for (at, (queue, channel)) in self.queues.iter().zip(&self.channels).enumerate() {
             if receiver.is_none_or(|name| name == queue.name) {
                 let (channel, frame) = (channel.clone(), Arc::clone(&self.frame));
-                let (name, sending) = (queue.name.clone(), (message.clone(), Vec::new()));
-                tries.spawn(async move { (at, name, channel.send(sending, frame, now).await) });
+                let sending = (message.clone(), Vec::new());
+                tries.spawn(async move { (at, channel.send(sending, frame, now).await) });
             }
         }
         self.tested.spawn(async move {
             let mut tried = tries.join_all().await;
-            tried.sort_by_key(|(at, _, _)| *at);
-            let outcome = |tried: &Tried| match &tried.result {
-                TryResult::Sent(None) => Ok(tried.said.clone()),
-                TryResult::Sent(Some(why)) => Err(why.clone()),
-                _ => Err(tried.said.clone()),
-            };
-            // The client may have gone.
-            let _ = reply.send(tried.iter().map(|(_, name, tried)| (name.clone(), outcome(tried))).collect());
-            tried.into_iter().map(|(at, _, tried)| (at, tried)).collect()
+            tried.sort_by_key(|(at, _)| *at);
+            (tried, reply)
         });
     }
 
@@ -366,13 +362,22 @@ impl Notifier {
         }
     }
 
-    fn note_test(&mut self, tested: Vec<(usize, Tried)>) {
+    fn note_test(&mut self, (tested, reply): Tested) {
         let now = self.clock.now();
+        let mut results = TestResults::new();
         for (receiver, tried) in tested {
-            if let Some(queue) = self.queues.get_mut(receiver) {
-                queue.tested(tried, now);
-            }
+            let Some(queue) = self.queues.get_mut(receiver) else { continue };
+            let outcome = match &tried.result {
+                TryResult::Sent(None) => Ok(tried.said.clone()),
+                TryResult::Sent(Some(why)) => Err(why.clone()),
+                _ => Err(tried.said.clone()),
+            };
+            results.push((queue.name.clone(), outcome));
+            queue.tested(tried, now);
         }
+        // The next request may be for the list. The client may have gone.
+        self.publish();
+        let _ = reply.send(results);
     }
 
     fn collect_changes(&mut self) {

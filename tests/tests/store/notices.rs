@@ -61,7 +61,7 @@ async fn p32_a_denied_table_is_named_with_its_grant_and_tokens_are_written() {
         };
         let error = changed.expect_err(permission);
         assert_eq!(error.class(), "permission", "{error}");
-        assert!(error.remedy().contains("DELETE ON [dbo].[tbtokend_notice] TO"), "{}", error.remedy());
+        assert!(error.remedy().contains("DELETE ON [tbtokend_notice] TO"), "{}", error.remedy());
         assert_eq!(place.another_store().read().await.customers.len(), 0);
     }
 }
