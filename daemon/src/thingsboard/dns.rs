@@ -185,7 +185,8 @@ mod tests {
             tokio::spawn(async move { names.lookup(&format!("slow{number}.example")).await });
         }
         tokio::task::yield_now().await;
-        let found = timeout(Duration::from_secs(2), names.lookup("good.example")).await.expect("in time");
+        // A busy machine needs some time for so many, but not until the first of them are given up.
+        let found = timeout(LOOKUP_TIMEOUT * 4 / 5, names.lookup("good.example")).await.expect("in time");
         assert_eq!(&*found.unwrap(), ["192.0.2.1".parse::<IpAddr>().unwrap()]);
     }
 

@@ -1,7 +1,8 @@
 //! `tbtokend doctor` and `tbtokend schema`, as an operator uses them at a terminal.
 
+use tbtoken_tests::harness::http::free_port;
 use tbtoken_tests::harness::{Daemon, Installation, Row};
-use tbtoken_tests::thingsboard::{ThingsBoard, User};
+use tbtoken_tests::thingsboard::{Behaviour, ThingsBoard, User};
 
 #[test]
 fn the_doctor_names_what_is_wrong_sends_no_password_and_changes_nothing() {
@@ -15,8 +16,7 @@ fn the_doctor_names_what_is_wrong_sends_no_password_and_changes_nothing() {
         Row { customer_id: "odd".to_owned(), ..good.clone() }.url("ftp://tb.example"),
         Row { customer_id: "blank".to_owned(), tb_password: Some("  ".to_owned()), ..good },
     ];
-    let gone_url = gone.url();
-    drop(gone);
+    gone.set(Behaviour::Refuse);
     let installation = Installation::new().with_rows(&rows);
     let config = installation.write_config();
     let config = config.to_str().unwrap();
@@ -35,7 +35,7 @@ fn the_doctor_names_what_is_wrong_sends_no_password_and_changes_nothing() {
         "http URL: the passwords are sent unencrypted",
         "1 server answers",
         "1 server rejects a token of another signing key, so dead tokens are noticed",
-        gone_url.as_str(),
+        gone.url().as_str(),
     ] {
         assert!(output.stdout.contains(said), "{said} is missing:\n{}", output.stdout);
     }
@@ -289,8 +289,7 @@ fn a_file_of_another_user_is_reported_with_the_command_that_corrects_it() {
 
 #[test]
 fn the_doctor_says_which_server_cannot_be_reached() {
-    // A closed port.
-    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let port = free_port();
     let mut installation = Installation::new()
         .with("store.kind", "mssql")
         .with("store.server", format!("127.0.0.1,{port}"))

@@ -5,6 +5,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::process::{Command, Stdio};
 
 use tbtoken_tests::canary;
+use tbtoken_tests::harness::http::free_port;
 use tbtoken_tests::harness::{Installation, Row};
 use tbtoken_tests::receivers::{Mail, SmtpServer, Webhook};
 use tbtoken_tests::thingsboard::{Behaviour, Certificate, CertificateKind, ThingsBoard, TlsFront, User};
@@ -455,10 +456,7 @@ fn trouble_of_the_database_is_told_though_it_holds_what_was_told() {
 #[test]
 fn the_doctor_connects_to_each_receiver_and_sends_nothing() {
     let receiver = Webhook::start();
-    let gone = {
-        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-        format!("http://{}/hook", listener.local_addr().unwrap())
-    };
+    let gone = format!("http://127.0.0.1:{}/hook", free_port());
     let hooks = [webhook("chat", "slack", &receiver.url()), webhook("gone", "slack", &gone)];
     let mut installation = installation(hooks.into());
     let server = SmtpServer::start("implicit", installation.folder());

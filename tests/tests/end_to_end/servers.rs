@@ -33,6 +33,7 @@ fn a_wrong_clock_is_shown_and_logged_once_and_does_no_harm() {
     assert!((skew(&wrong.url()) + 90 * 60_000).abs() < 3_000, "{servers:?}");
     assert!(skew(&right.url()).abs() < 3_000, "{servers:?}");
     daemon.refresh_customer("late");
+    daemon.wait_for_log("the clock of");
     let log = daemon.log();
     assert_eq!(log.matches("the clock of").count(), 1, "{log}");
     assert!(log.contains("1 h 30 min behind ours") || log.contains("1 h 29 min behind ours"), "{log}");

@@ -1,6 +1,6 @@
 //! Tests of whether a password may have been counted. "Unreachable" is the only failure that means that it was not.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tbtoken_tests::thingsboard::{Behaviour, Settings, ThingsBoard, User};
 use tbtokend::model::{BaseUrl, Failure, FailureKind, Secret, UnexpectedAnswer};
@@ -15,7 +15,7 @@ async fn nothing_is_sent_before_there_is_a_connection() {
     let (server, client) = (ThingsBoard::start(), client());
     let account = server.add(User::new(NAME));
     for (behaviour, words) in
-        [(Behaviour::Refuse, "Connection refused"), (Behaviour::BlackHole, "no connection within 0.3 s")]
+        [(Behaviour::Refuse, "Connection refused"), (Behaviour::BlackHole, "no connection within 1 s")]
     {
         server.set(behaviour.clone());
         let failure = log_in_as(&client, &account, BRIEFLY).await.unwrap_err();
@@ -148,11 +148,11 @@ async fn a_connection_that_ended_while_idle_is_replaced_and_one_that_ends_under_
 async fn a_login_ends_at_its_time_out() {
     let (server, client) = (ThingsBoard::start(), client());
     let account = server.add(User::new(NAME));
+    // The next one has its connection, so only the answer is late.
+    assert!(log_in_as(&client, &account, TIMEOUT).await.is_ok());
     server.set(Behaviour::Silent);
-    let began = Instant::now();
-    let failure = log_in_as(&client, &account, Duration::from_millis(50)).await.unwrap_err();
-    assert_eq!(failure, Failure::Timeout { after: Duration::from_millis(50) });
-    assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
+    let failure = log_in_as(&client, &account, BRIEFLY).await.unwrap_err();
+    assert_eq!(failure, Failure::Timeout { after: BRIEFLY });
 }
 
 #[tokio::test]

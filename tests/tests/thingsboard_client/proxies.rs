@@ -3,6 +3,7 @@
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 
+use tbtoken_tests::harness::http::free_port;
 use tbtoken_tests::thingsboard::{Certificate, CertificateKind, ThingsBoard, TlsFront, User};
 use tbtokend::model::{Failure, UnexpectedAnswer};
 use tbtokend::thingsboard::{Client, ClientSettings};
@@ -72,7 +73,7 @@ async fn a_proxy_that_does_not_work_is_named_in_the_message() {
         FixedServer::new("HTTP/1.1 503 No\r\n\r\n"),
         FixedServer::new("SSH-2.0-x\r\n\r\n"),
     );
-    let closed = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let closed = SocketAddr::from(([127, 0, 0, 1], free_port()));
     for (proxy, said) in [
         (closed, "Connection refused"),
         (asks.address, "it requires a login (HTTP 407): write http://USER:PASSWORD@HOST:PORT"),

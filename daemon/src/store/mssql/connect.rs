@@ -246,9 +246,10 @@ mod tests {
     #[tokio::test]
     async fn all_addresses_are_tried() {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let closed = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        // It does not listen, and no other test gets its port.
+        let closed = tokio::net::TcpSocket::new_v4().unwrap();
+        closed.bind("127.0.0.1:0".parse().unwrap()).unwrap();
         let addresses = [closed.local_addr().unwrap(), listener.local_addr().unwrap()];
-        drop(closed);
         for at_once in [1, MAX_ADDRESSES] {
             assert!(connect_to_one(&addresses, at_once).await.is_ok());
             assert!(connect_to_one(&addresses[..1], at_once).await.is_err());
