@@ -19,13 +19,8 @@ const NO_CUSTOMERS: &[u8] = br#""customers":[]"#;
 /// An answer that is being sent.
 #[derive(Debug)]
 pub(crate) enum Outgoing {
-    /// A whole answer.
-    Line {
-        /// The answer with its newline.
-        line: Vec<u8>,
-        /// The code of a refusal.
-        refused: Option<proto::ErrorCode>,
-    },
+    /// A whole answer with its newline, and the code of a refusal.
+    Line { line: Vec<u8>, refused: Option<proto::ErrorCode> },
     /// A `status` about all customers.
     Listing(Box<Listing>),
 }

@@ -16,6 +16,7 @@ use crate::thingsboard::gate::Breaker;
 
 /// One fact. Its time is passed beside it.
 #[derive(Debug)]
+#[allow(missing_docs, reason = "the sentence of each variant explains its fields")]
 pub enum Event {
     /// The read of the table begins: its result may lack later writes.
     Reading,
@@ -23,37 +24,21 @@ pub enum Event {
     TableRead(Table),
     /// The table could not be read.
     TableUnreadable(StoreError),
-    /// The ledger was read.
-    LedgerRead {
-        /// What was read.
-        read: LedgerRead,
-        /// When, by the machine's own time.
-        seen: Instant,
-    },
+    /// The ledger was read at this instant of the machine's own time.
+    LedgerRead { read: LedgerRead, seen: Instant },
     /// The store's ledger was replaced; the daemon writes back what it knows.
     LedgerReplaced,
     /// The ledger could not be read or written: no password is sent.
     LedgerFailed(StoreError),
     /// The ledger was written.
     LedgerWritten,
-    /// A pass began.
-    PassStarted {
-        /// Why.
-        trigger: Trigger,
-        /// How many customers it is going to try.
-        attempts: usize,
-    },
+    /// A pass began, which is going to try so many customers.
+    PassStarted { trigger: Trigger, attempts: usize },
     /// A customer is being renewed now.
     Attempting(CustomerId),
-    /// ThingsBoard has answered a request for a token, or not in time.
-    Answered {
-        /// The method of the request.
-        method: RenewalMethod,
-        /// How long it took.
-        took: Duration,
-        /// Why no token came; none if it came, or if the server rejected the refresh token.
-        failure: Option<FailureKind>,
-    },
+    /// ThingsBoard has answered a request for a token, or not in time. There is no failure if a token came, or if the server
+    /// rejected the refresh token.
+    Answered { method: RenewalMethod, took: Duration, failure: Option<FailureKind> },
     /// A token came; it is not in the table yet.
     Obtained {
         /// The token with its guards.
@@ -67,85 +52,39 @@ pub enum Event {
         /// By how much the server's clock is ahead of ours.
         skew: Skew,
     },
-    /// The token is in the table.
-    Saved {
-        /// The customer.
-        id: CustomerId,
-        /// The expiry that was written with it.
-        expiry: DateTime<Utc>,
-    },
+    /// The token is in the table, with this expiry.
+    Saved { id: CustomerId, expiry: DateTime<Utc> },
     /// The row has changed meanwhile or holds a token that lives longer; the new one is dropped.
     Superseded(CustomerId),
     /// No token came, or it can never be saved.
-    Failed {
-        /// The customer.
-        id: CustomerId,
-        /// Why.
-        failure: Failure,
-    },
+    Failed { id: CustomerId, failure: Failure },
     /// Tokens could not be written; they are kept.
-    SaveFailed {
-        /// The customers.
-        ids: Vec<CustomerId>,
-        /// Why.
-        error: StoreError,
-    },
+    SaveFailed { ids: Vec<CustomerId>, error: StoreError },
     /// The server rejected the refresh token; the password is next.
     RefreshTokenRefused(CustomerId),
     /// The pass left the customer out.
-    Deferred {
-        /// The customer.
-        id: CustomerId,
-        /// Why.
-        why: Deferral,
-    },
-    /// The pass is at its time limit; the next pass follows at once and tries this customer.
-    CarriedOver {
-        /// The customer.
-        id: CustomerId,
-        /// Whether another row of its account has used the operator's leave for one send.
-        is_leave_used: bool,
-    },
-    /// A token was checked.
-    Checked {
-        /// The customer.
-        id: CustomerId,
-        /// What ThingsBoard says about the token.
-        answer: TokenAnswer,
-    },
+    Deferred { id: CustomerId, why: Deferral },
+    /// The pass is at its time limit; the next pass follows at once and tries this customer. The
+    /// leave is used if another row of its account has used the operator's leave for one send.
+    CarriedOver { id: CustomerId, is_leave_used: bool },
+    /// A token was checked; the answer is what ThingsBoard says about it.
+    Checked { id: CustomerId, answer: TokenAnswer },
     /// The pass did not wait for the answer to a check of this customer's token.
     CheckAbandoned(CustomerId),
     /// A server answers again, or for the first time.
     ServerRecovered(ServerKey),
-    /// The limit or the circuit breaker of a server changed.
-    GateMoved {
-        /// The server.
-        server: ServerKey,
-        /// Its limit of logins.
-        limit: u32,
-        /// Its circuit breaker.
-        breaker: Breaker,
-    },
+    /// The limit of logins or the circuit breaker of a server changed.
+    GateMoved { server: ServerKey, limit: u32, breaker: Breaker },
     /// A pass ended.
     PassFinished,
     /// The interval passed during a pass.
     TickSkipped,
     /// The store has answered, or not in time.
-    StoreCalled {
-        /// The operation.
-        operation: Operation,
-        /// How long it took.
-        took: Duration,
-    },
+    StoreCalled { operation: Operation, took: Duration },
     /// Records were written.
     Recorded,
     /// Records could not be written.
-    RecordsFailed {
-        /// The records.
-        records: Vec<Record>,
-        /// Why.
-        error: StoreError,
-    },
+    RecordsFailed { records: Vec<Record>, error: StoreError },
     /// The clock stepped backward by this much.
     ClockStepped(TimeDelta),
     /// An operator started the loop.

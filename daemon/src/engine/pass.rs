@@ -206,7 +206,7 @@ impl<'a, S: Store, L: Logins> Pass<'a, S, L> {
                     checking.clear();
                     self.abandon_checks().await;
                 }
-                () = at(give_up), if !requests.is_empty() => {
+                () = sleep_until_some(give_up), if !requests.is_empty() => {
                     // An answer that has arrived counts.
                     while let Some(Some(ended)) = requests.next().now_or_never() {
                         self.ended(ended).await;
@@ -435,7 +435,7 @@ async fn finish<T>(call: &mut Option<Pin<Box<dyn Future<Output = T> + Send + '_>
 }
 
 /// Waits until `instant`; forever without one.
-async fn at(instant: Option<Instant>) {
+pub(super) async fn sleep_until_some(instant: Option<Instant>) {
     match instant {
         Some(instant) => sleep_until(instant).await,
         None => std::future::pending().await,

@@ -29,7 +29,7 @@ use super::counters::Operation;
 use super::credentials;
 use super::event::Event;
 use super::handle::{Command, Ends, Handle};
-use super::pass::{Gates, Limits};
+use super::pass::{Gates, Limits, sleep_until_some};
 use super::policy::{Policy, Trigger};
 use super::state::State;
 use super::view::{Identity, LastRun, Loop, Snapshot};
@@ -364,11 +364,4 @@ impl<S: Store, L: Logins> Scheduler<S, L> {
 
 fn interval(policy: &Policy) -> Duration {
     policy.interval.to_std().unwrap_or(Duration::from_secs(60))
-}
-
-async fn sleep_until_some(instant: Option<Instant>) {
-    match instant {
-        Some(instant) => sleep_until(instant).await,
-        None => std::future::pending().await,
-    }
 }

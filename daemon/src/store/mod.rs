@@ -123,27 +123,20 @@ impl RowProblem {
 
 /// The outcome of writing one token.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[allow(missing_docs, reason = "the sentence of each variant explains its fields")]
 pub enum Saved {
     /// The token is in the row.
     Written,
     /// The row is gone, has another URL or user, or holds a token with a later expiry. The next poll reads it again.
     Superseded,
-    /// A constraint or a trigger of the database rejected the token for this row.
-    Refused {
-        /// The number of the database's error.
-        number: i64,
-    },
-    /// The token is longer than the column allows. It was not sent.
-    TooLong {
-        /// The most characters that the column holds.
-        capacity: usize,
-    },
+    /// A constraint or a trigger of the database rejected the token for this row, with this number of its
+    /// error.
+    Refused { number: i64 },
+    /// The token has more characters than the column holds. It was not sent.
+    TooLong { capacity: usize },
     /// The table does not hold the token although the database reported no error. Or the token was not sent, because the row
-    /// cannot be distinguished from another.
-    NotKept {
-        /// Why: a fragment for people.
-        why: &'static str,
-    },
+    /// cannot be distinguished from another. The reason is a fragment for people.
+    NotKept { why: &'static str },
 }
 
 impl Saved {

@@ -91,35 +91,13 @@ pub struct Send {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Change {
     /// A password is about to be sent.
-    Charge {
-        /// The number and the daemon.
-        charge: InFlight,
-        /// The password.
-        send: Send,
-    },
-    /// The outcome of a charge.
-    Settle {
-        /// The number of the charge.
-        number: u64,
-        /// The password.
-        send: Send,
-        /// The outcome.
-        outcome: Outcome,
-        /// What ThingsBoard said, if it rejected the credentials.
-        kind: FailureKind,
-    },
+    Charge { charge: InFlight, send: Send },
+    /// The outcome of the charge of this number, and what ThingsBoard said, if it rejected the credentials.
+    Settle { number: u64, send: Send, outcome: Outcome, kind: FailureKind },
     /// The record of a customer has a rejection that the ledger lacks.
-    Recorded {
-        /// The password.
-        send: Send,
-        /// What ThingsBoard said.
-        kind: FailureKind,
-    },
+    Recorded { send: Send, kind: FailureKind },
     /// The password of a user was changed in ThingsBoard after these rejections, so that the rejected ones may be right now.
-    PasswordChanged {
-        /// The rejections.
-        rejected: Vec<RejectionMark>,
-    },
+    PasswordChanged { rejected: Vec<RejectionMark> },
     /// The fingerprint key was replaced: the new fingerprints of credentials by their old ones.
     Rekeyed(Arc<HashMap<Fingerprint, Fingerprint>>),
 }

@@ -74,13 +74,8 @@ pub(super) enum Start {
     Refresh(Request),
     /// A password, which is sent once its charge is in the store.
     Login(Request, Charge),
-    /// A probe.
-    Probe {
-        /// The place of the server.
-        server: usize,
-        /// Its address.
-        base: BaseUrl,
-    },
+    /// A probe of the server at this place.
+    Probe { server: usize, base: BaseUrl },
 }
 
 /// A request for a customer.

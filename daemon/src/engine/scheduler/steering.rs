@@ -9,8 +9,8 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use super::job::internal;
-use super::sleep_until_some;
 use crate::engine::handle::SteerResult;
+use crate::engine::pass::sleep_until_some;
 use crate::engine::view::Snapshot;
 use crate::model::{LoopState, whole_seconds};
 use crate::store::{Store, StoreError};

@@ -8,24 +8,17 @@ use crate::model::{FailureKind, FailureNote, TokenStatus};
 
 /// What a customer needs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[allow(missing_docs, reason = "the sentence of each variant explains its fields")]
 pub enum Verdict {
-    /// Nothing: its token is valid.
-    Rest {
-        /// Just after the beginning of its window.
-        until: DateTime<Utc>,
-    },
+    /// Nothing: its token is valid, until just after the beginning of its window.
+    Rest { until: DateTime<Utc> },
     /// A renewal now.
     Due,
     /// A renewal, but not before its next attempt.
-    Wait {
-        /// The next attempt.
-        until: DateTime<Utc>,
-    },
-    /// A change or an operator: its password is not sent automatically.
-    Parked {
-        /// The next attempt, of a customer that is tried once a day or has a refresh token.
-        until: Option<DateTime<Utc>>,
-    },
+    Wait { until: DateTime<Utc> },
+    /// A change or an operator: its password is not sent automatically. A customer that is tried
+    /// once a day, or has a refresh token, has a next attempt.
+    Parked { until: Option<DateTime<Utc>> },
     /// The write of the token that is here.
     Save,
 }
