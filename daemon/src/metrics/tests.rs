@@ -215,7 +215,7 @@ fn a_lapse_that_changes_its_cause_is_split_at_the_change() {
     let mut forgotten = self::state(vec![customer(1, "https://tb.example", Some(60))]);
     forgotten.apply(Event::LoopStopped, after(10), 0.5);
     forgotten.apply(Event::LoopStarted, after(90), 0.5);
-    forgotten.count_time(after(390));
+    (0..7).for_each(|n| forgotten.count_time(after(90 + 50 * n)));
     let text = text_of(&mut forgotten, after(400), MetricsFormat::Prometheus);
     let lapsed =
         |of: &str| value(&text, &format!("tbtokend_customer_lapsed_seconds_total{{cause=\"{of}\"}}"));
