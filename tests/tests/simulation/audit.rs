@@ -95,6 +95,15 @@ impl World {
         row.excused_until = row.excused_until.max(Instant::now() + grace);
     }
 
+    /// A daemon ends while the database is in trouble: perhaps a wait that was over is still in the records.
+    pub(crate) fn excuse_waits_that_ended_unrecorded(&mut self) {
+        if self.db_is_well() {
+            return;
+        }
+        let waiting: Vec<usize> = self.rows.keys().copied().filter(|user| !self.is_alive(*user)).collect();
+        waiting.into_iter().for_each(|user| self.excuse_for(user, LONG));
+    }
+
     /// Notes a change of the row.
     pub(crate) fn note_row_change(&mut self, user: usize) {
         self.excuse_for(user, SHORT);

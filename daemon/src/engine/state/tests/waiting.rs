@@ -130,7 +130,7 @@ fn a_server_that_is_back_ends_only_the_waits_for_it() {
     let mut state = state(vec![row("limited"), row("parked"), row("unsaved")]);
     apply(&mut state, 0, [failed("limited", limited), failed("parked", Failure::AccountDisabled)]);
     apply(&mut state, 2, [obtained("unsaved", 3_600, RenewalMethod::Login), save_failed("unsaved")]);
-    // Since when the server answers is news once.
+    // Since when the server answers is a change once.
     apply(&mut state, 3, [Event::ServerRecovered(server(URL))]);
     let (before, notes) = (state.revision(), ["limited", "parked", "unsaved"]);
     let notes = notes.map(|name| failure(&state, name).clone());
