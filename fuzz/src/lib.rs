@@ -13,7 +13,7 @@ use std::time::Duration;
 use chrono::TimeDelta;
 use tbtoken_tests::mssql::{SqlServer, When};
 use tbtokend::clock::Clock;
-use tbtokend::config::{Config, Environment, Overrides};
+use tbtokend::config::{Overrides, Source};
 use tbtokend::control::Binding;
 use tbtokend::engine::pass::{Limits, budget};
 use tbtokend::engine::policy::Policy;
@@ -253,7 +253,8 @@ pub fn configuration(data: &[u8]) {
     static FOLDER: LazyLock<TempDir> = LazyLock::new(|| TempDir::new().unwrap());
     let file = FOLDER.path().join("config.toml");
     std::fs::write(&file, data).unwrap();
-    let _ = Config::load(&Overrides { file: Some(file), ..Overrides::default() }, &Environment::new());
+    let overrides = Overrides { file: Some(file), ..Overrides::default() };
+    let _ = Source { overrides, ..Source::default() }.load();
 }
 
 fn runtime() -> &'static Runtime {

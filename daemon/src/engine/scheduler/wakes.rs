@@ -74,8 +74,8 @@ impl Wakes {
         self.early = None;
     }
 
-    /// A customer is due after this wait; an earlier poll stays. Two polls still begin at least a gap apart. After a long pass the gap has passed
-    /// already, so a customer that became due during the pass does not wait.
+    /// A customer is due after this wait; an earlier poll stays. Two polls still begin at least a gap apart. After a long pass
+    /// the gap has passed already, so a customer that became due during the pass does not wait.
     pub(super) fn wake_in_time_for(&mut self, wait: Duration) {
         let early = self.early.into_iter().chain([self.time_for(wait)]).min();
         self.early = early.filter(|early| *early < self.next_tick);
