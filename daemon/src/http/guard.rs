@@ -1,4 +1,4 @@
-//! The checks before every handler, in this order: a free place, a short head, `Host`, then (in [`Client`], once the route is known) the
+//! The checks before every handler, in this order: a free place, a short head, `Host`, then (in [`Access`], once the route is known) the
 //! origin and the token, then the body.
 
 use std::net::IpAddr;

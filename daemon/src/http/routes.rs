@@ -44,7 +44,7 @@ pub(super) struct Shared {
     wrong_tokens: Mutex<(u32, Option<Instant>)>,
 }
 
-/// Builds all routes. A handler with a [`Client`] as its parameter needs a token.
+/// Builds all routes. A handler with [`Access`] as its parameter needs a token.
 pub(super) fn router(app: App, page: bool, metrics_open: bool) -> Router {
     let mut routes = Router::new()
         .route("/api/cron/refresh-tokens", get(status).post(act))
