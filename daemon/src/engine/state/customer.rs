@@ -221,6 +221,7 @@ impl CustomerState {
             death.at -= by;
         }
         self.checked = self.checked.map(|(at, found)| (at - by, found));
+        self.held_up_by = self.held_up_by.map(|(cause, until)| (cause, until - by));
         if let Some(failure) = &mut self.record.failure {
             failure.at -= by;
             failure.next_attempt_at = failure.next_attempt_at.map(|at| at - by);

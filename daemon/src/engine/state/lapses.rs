@@ -37,7 +37,6 @@ impl Conditions {
             _ if self.is_store_down => Cause::Store,
             Cause::Store => Cause::Store,
             _ if self.is_stopped => Cause::Operator,
-            Cause::Daemon if self.is_reading => Cause::Store,
             own => own,
         }
     }
@@ -75,7 +74,10 @@ impl CustomerState {
 
     /// Why it has no valid token: the first cause that fits, in the order of the causes.
     pub(super) fn lapse_cause(&self, conditions: Conditions) -> Cause {
-        conditions.attribute(self.own_lapse_cause())
+        match conditions.attribute(self.own_lapse_cause()) {
+            Cause::Daemon if conditions.is_reading => Cause::Store,
+            cause => cause,
+        }
     }
 
     /// The cause if nothing makes all customers lapse. Messages about troubles use the same list.

@@ -59,6 +59,8 @@ fn all_customers_of_a_dead_server_are_one_trouble_that_ends_when_none_lacks_a_to
     breaker(&mut state, "dead", Breaker::Open);
     // The first token ends within the lead.
     assert_eq!(troubles(&state, 0, &[]), [trouble(cause, 5_000, 0, Severity::Warning)]);
+    state.apply(Event::Reading, at(0), 0.5);
+    assert_eq!(troubles(&state, 0, &[]).len(), 1, "whatever the daemon is doing");
     state.apply(failed("c0000", silent()), at(0), 0.5);
     assert_eq!(troubles(&state, 101, &[]), [trouble(cause, 5_000, 1, Severity::Critical)]);
     let snapshot = shown_of(&state, &quiet(), None, 101);
