@@ -226,7 +226,7 @@ fn p02_a_login_that_is_given_up_at_the_end_is_not_sent_again_at_once() {
     let mut daemon = installation.start();
     thingsboard.wait_until("the password is counted", |tally| tally.user("acme").wrong_passwords == 1);
     daemon.signal(Signal::SIGTERM);
-    assert!(daemon.wait_at_most(Duration::from_secs(15)).success(), "it does not wait for the answer");
+    assert!(daemon.wait_at_most(Duration::from_secs(5)).success(), "it does not wait for the answer");
     thingsboard.set(Behaviour::Normal);
     let daemon = installation.start();
     let acme = daemon.until_customer("acme", "waits", |acme| acme.state == Phase::Retrying);

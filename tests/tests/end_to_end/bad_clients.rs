@@ -79,7 +79,7 @@ fn p15_a_request_that_does_not_come_in_time_ends_the_connection() {
         assert_eq!(client.line(), None);
     }
     let took = began.elapsed();
-    assert!(took.as_secs() >= 9, "{took:?}");
+    assert!((9..15).contains(&took.as_secs()), "{took:?}");
     // A client that has sent a request may be silent without limit.
     assert_eq!(idle.ask(r#"{"action":"version"}"#)["success"], true);
 }
@@ -190,9 +190,9 @@ fn p15_floods_and_silence_do_not_delay_another_client() {
         });
         (0..300).map(&mut ask).collect()
     }));
-    // The other clients use processors that this test needs as well, and so do other tests. But a client that waited for one
-    // of them would wait for seconds.
-    let bound = Duration::from_secs(1) + 20 * undisturbed;
+    // The other clients use processors that this test needs as well. But a client that waited for one of them would wait for
+    // seconds.
+    let bound = Duration::from_millis(100) + 20 * undisturbed;
     assert!(disturbed < bound, "{disturbed:?}, undisturbed {undisturbed:?}");
     // No client waits until a client that does not read is disconnected.
     assert!(longest < Duration::from_secs(ANSWER_SECONDS / 2), "{longest:?}");

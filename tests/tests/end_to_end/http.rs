@@ -169,7 +169,7 @@ fn slow_and_many_clients_are_dropped_and_nothing_else_is_disturbed() {
         }
     }
     let waited = began.elapsed();
-    assert!(waited >= Duration::from_secs(10), "{waited:?}");
+    assert!((Duration::from_secs(10)..Duration::from_secs(20)).contains(&waited), "{waited:?}");
     assert_eq!(get(port, "/healthz", "").body, "ok\n");
 }
 
@@ -243,12 +243,12 @@ fn a_listener_that_other_machines_can_reach_is_warned_about_everywhere() {
     let config = installation.write_config();
     let said = installation.tbtokend(&["doctor", "--config", config.to_str().unwrap()]).stdout;
     assert!(said.contains("other machines can reach http.listen"), "{said}");
-    // A client that does not finish its request delays the end by two seconds at most, and not until its head is late after ten.
+    // A client that does not finish its request delays the end by two seconds at most.
     let mut unfinished = connect(port);
     unfinished.write_all(b"GET /healthz HTTP/1.1\r\nHost: loc").unwrap();
     let began = Instant::now();
     assert!(daemon.stop().success());
-    assert!(began.elapsed() < Duration::from_secs(9), "{:?}", began.elapsed());
+    assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
 }
 
 #[test]

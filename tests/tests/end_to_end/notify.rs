@@ -12,8 +12,8 @@ use tbtoken_tests::thingsboard::{Behaviour, Certificate, CertificateKind, Things
 
 type Table = toml::Table;
 
-/// Far more customers than a message names, and few enough for a busy machine to renew.
-const MANY: usize = 1_000;
+/// Far more customers than a message names.
+const MANY: usize = 5_000;
 
 /// An installation whose times are as short as they may be.
 fn installation(receivers: Vec<Table>) -> Installation {
@@ -76,7 +76,10 @@ fn p32_customers_of_one_dead_server_are_one_message_and_one_when_it_is_back() {
     assert_eq!(data["cause"], format!("server:{}", thingsboard.url()));
     assert_eq!(data["command"], "tbctl status --problems");
     thingsboard.set(Behaviour::Normal);
-    daemon.until("all are valid", |status| status.tokens.summary.valid == MANY);
+    // A busy machine needs some time for so many.
+    for valid in (1_000..=MANY).step_by(1_000) {
+        daemon.until("more are valid", |status| status.tokens.summary.valid >= valid);
+    }
     let _ = receiver.until(2);
     assert_eq!(receiver.events(), ["tbtokend.trouble.firing", "tbtokend.trouble.resolved"]);
     assert!(!daemon.log().contains("secret-part"), "the URL is a secret");
@@ -123,7 +126,7 @@ fn p32_receivers_that_never_answer_delay_no_token() {
         hanging.iter().enumerate().map(|(n, hook)| webhook(&format!("hook-{n}"), "slack", &hook.url()));
     rows.extend(
         thingsboard
-            .add_many(20, |n| User::new(format!("fine{n}")).access_life(std::time::Duration::from_secs(16)))
+            .add_many(20, |n| User::new(format!("fine{n}")).access_life(std::time::Duration::from_secs(8)))
             .iter()
             .map(|account| Row::new(&account.username, account)),
     );

@@ -29,7 +29,7 @@ fn most_in_a_second(times: &[Instant]) -> usize {
 
 #[test]
 fn p12_a_tenth_of_the_servers_never_answers_and_the_others_do_not_notice() {
-    let life = Duration::from_secs(16);
+    let life = Duration::from_secs(12);
     let servers: Vec<ThingsBoard> = (0..20).map(|_| ThingsBoard::start()).collect();
     let mut all = Vec::new();
     for (number, server) in servers.iter().enumerate() {
@@ -41,7 +41,6 @@ fn p12_a_tenth_of_the_servers_never_answers_and_the_others_do_not_notice() {
     let is_sick = |id: &str| id.starts_with("server00") || id.starts_with("server01");
     let healthy = 18 * PER_SERVER;
     let installation = Installation::new().with_rows(&all).with("thingsboard.request_timeout", "2s");
-    let began = Instant::now();
     let daemon = installation.start();
 
     let first = daemon.until("the healthy are fresh", |status| status.tokens.summary.valid == healthy);
@@ -51,9 +50,7 @@ fn p12_a_tenth_of_the_servers_never_answers_and_the_others_do_not_notice() {
         "{:?}",
         failed.collect::<Vec<_>>()
     );
-    // One password, and at most one probe at each wake.
-    let most = 4 + began.elapsed().as_secs();
-    assert!(servers[0].stats().requests <= most, "{:?}", servers[0].stats());
+    assert!(servers[0].stats().requests <= 4, "{:?}", servers[0].stats());
 
     // Two more renewals of all customers: the window is the second half of a token's life, and no token lapses.
     let renewed = daemon.until("the healthy are renewed twice", |status| {
